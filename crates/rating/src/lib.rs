@@ -1,0 +1,44 @@
+//! Rating: usage in, explained line items out. Pure functions; no I/O, no clock, no floats.
+//!
+//! How a line comes to be (DESIGN §3, R1–R7):
+//!
+//! 1. [`prepare`]: units are converted and rounded as the charge says; negative usage is priced
+//!    as a credit or clamped; included units are noted.
+//! 2. [`model`]: the price model splits the units into [`Part`]s with exact amounts.
+//! 3. [`bounds`]: minimum and maximum of the charge, then its discounts, as further parts.
+//! 4. [`line`]: the exact sum is rounded once, in the named mode, and the parts are settled to it
+//!    by largest remainder (ties to the earlier part), so what is printed always adds up.
+//!
+//! ```
+//! use counterfoil_rating::{Charge, ChargeSpec, RateContext, Usage, rate};
+//! use counterfoil_types::{Currency, Exact, Rounding};
+//!
+//! let spec: ChargeSpec = serde_json::from_str(
+//!     r#"{"key": "api_calls", "meter": "api_calls", "model": "graduated", "included": 10000,
+//!         "tiers": [{"up_to": 100000, "unit_price": "0.01"}, {"unit_price": "0.005"}]}"#,
+//! ).unwrap();
+//! let charge = Charge::try_from(&spec).unwrap();
+//! let context = RateContext::new(Currency::USD, Rounding::HalfAwayFromZero);
+//! let line = rate(&charge, &Usage::units(Exact::from(150_000i64)), &context).unwrap();
+//! assert_eq!(line.amount.to_string(), "1150.00 USD"); // 90,000 × 0.01 + 50,000 × 0.005
+//! ```
+
+pub mod bounds;
+pub mod charge;
+pub mod line;
+pub mod model;
+pub mod plan;
+pub mod prepare;
+pub mod proration;
+pub mod spec;
+pub mod tier;
+pub mod usage;
+
+pub use charge::Charge;
+pub use line::{Part, PartKind, RateContext, RatedLine, RatingError, rate};
+pub use model::Model;
+pub use plan::{Alignment, LatePolicy, Plan, PlanSpec};
+pub use proration::{ProrationBasis, fraction};
+pub use spec::{ChargeSpec, ModelKind, SpecError, Timing};
+pub use tier::{Tier, TierSpec};
+pub use usage::{Cell, Usage};

@@ -1,0 +1,198 @@
+//! The rated line: exact parts, one rounding, parts settled so that they add up.
+
+use counterfoil_types::{
+    Currency, Exact, Money, MoneyError, Quantity, Rounding, SplitError, split::settle,
+};
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use crate::{charge::Charge, usage::Usage};
+
+/// What a part of a line is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PartKind {
+    /// Units that cost nothing.
+    Included,
+    /// Units of a tier (or all units of a model without tiers).
+    Units,
+    /// Fee for entering a tier.
+    TierFee,
+    /// Whole packages or blocks.
+    Packages,
+    /// A fixed amount.
+    Flat,
+    /// Percent of the metered amount.
+    Percentage,
+    /// Fee per transaction.
+    TransactionFee,
+    /// What floors and caps per transaction changed.
+    TransactionBounds,
+    /// Raises the charge to its minimum.
+    MinimumTopUp,
+    /// Lowers the charge to its maximum.
+    MaximumCap,
+    /// A discount.
+    Discount,
+    /// Usage below zero that counts as zero.
+    Clamped,
+    /// What earlier invoices already billed.
+    AlreadyBilled,
+}
+
+/// A part of a line: how many units at what price, and what that comes to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Part {
+    /// What it is.
+    pub kind: PartKind,
+    /// Tier number (from 1) or name of the cell, where there is one.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub label: String,
+    /// Units (or packages, transactions, percent base).
+    pub quantity: Exact,
+    /// Price of one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub price: Option<Quantity>,
+    /// Unrounded amount.
+    pub exact: Exact,
+    /// Amount settled to the line's rounded amount, in major units.
+    pub amount: Exact,
+}
+
+impl Part {
+    /// `quantity` at `price`.
+    #[must_use]
+    pub fn priced(kind: PartKind, label: String, quantity: Exact, price: Quantity) -> Self {
+        let exact = quantity.mul(&price.exact());
+        Self { kind, label, quantity, price: Some(price), exact, amount: Exact::ZERO }
+    }
+
+    /// An amount that is no product of units and a price.
+    #[must_use]
+    pub fn adjustment(kind: PartKind, label: &str, exact: Exact) -> Self {
+        Self {
+            kind,
+            label: label.to_owned(),
+            quantity: Exact::ONE,
+            price: None,
+            exact,
+            amount: Exact::ZERO,
+        }
+    }
+}
+
+/// What a charge comes to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RatedLine {
+    /// Billed units (after conversion; negative for a credit).
+    pub units: Exact,
+    /// The parts, in order; their `exact` and `amount` sum to the line's.
+    pub parts: Vec<Part>,
+    /// Unrounded amount.
+    pub exact: Exact,
+    /// Rounded amount.
+    pub amount: Money,
+}
+
+/// What a rating needs besides charge and usage.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RateContext {
+    /// Currency of the line.
+    pub currency: Currency,
+    /// How the line is rounded.
+    pub rounding: Rounding,
+    /// Part of a full period that is billed; scales flat amounts, minimum and maximum.
+    pub fraction: Exact,
+}
+
+impl RateContext {
+    /// A full period.
+    #[must_use]
+    pub fn new(currency: Currency, rounding: Rounding) -> Self {
+        Self { currency, rounding, fraction: Exact::ONE }
+    }
+
+    /// The same for part of a period.
+    #[must_use]
+    pub fn prorated(self, fraction: Exact) -> Self {
+        Self { fraction, ..self }
+    }
+}
+
+/// Why a line could not be rated. Nothing is billed for it; the account is parked.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum RatingError {
+    /// The amount does not fit.
+    #[error(transparent)]
+    Money(#[from] MoneyError),
+    /// The parts could not be settled.
+    #[error(transparent)]
+    Split(#[from] SplitError),
+    /// The model needs single transactions.
+    #[error("charge {0:?} has per-transaction rules and needs the single transactions, not their total")]
+    NeedsTransactions(String),
+    /// The model needs usage by property.
+    #[error("charge {0:?} prices by property and needs usage by property, not its total")]
+    NeedsCells(String),
+}
+
+/// Rates one charge.
+///
+/// # Errors
+/// [`RatingError`] when the result does not fit or the usage lacks what the model needs.
+pub fn rate(
+    charge: &Charge,
+    usage: &Usage,
+    context: &RateContext,
+) -> Result<RatedLine, RatingError> {
+    let prepared = charge.preparation.prepare(&usage.units);
+    let mut parts = Vec::with_capacity(8);
+    charge.model.price(charge, usage, &prepared, &context.fraction, &mut parts)?;
+    if prepared.credit {
+        for part in &mut parts {
+            part.quantity = part.quantity.neg();
+            part.exact = part.exact.neg();
+        }
+    }
+    if prepared.clamped {
+        let mut part = Part::adjustment(PartKind::Clamped, "", Exact::ZERO);
+        part.quantity = charge.preparation.convert(&usage.units);
+        parts.push(part);
+    }
+    let exact = charge.bounds.apply(&mut parts, &context.fraction);
+    let units = if prepared.credit { prepared.units.neg() } else { prepared.units };
+    finish(units, parts, exact, context)
+}
+
+/// Rounds the exact total once and settles the parts to it.
+///
+/// # Errors
+/// When the total does not fit.
+pub fn finish(
+    units: Exact,
+    mut parts: Vec<Part>,
+    exact: Exact,
+    context: &RateContext,
+) -> Result<RatedLine, RatingError> {
+    let amount = Money::round_from(&exact, context.currency, context.rounding)?;
+    if parts.is_empty() {
+        return Ok(RatedLine { units, parts, exact, amount });
+    }
+    let shares: Vec<Exact> = parts.iter().map(|part| part.exact.clone()).collect();
+    let settled = settle(&amount.exact(), &shares, context.currency.decimals())?;
+    for (part, amount) in parts.iter_mut().zip(settled) {
+        part.amount = amount;
+    }
+    assert_adds_up(&parts, &exact, amount);
+    Ok(RatedLine { units, parts, exact, amount })
+}
+
+/// Kept on in production: a line whose parts do not add up must never reach an invoice.
+#[expect(clippy::panic, reason = "a broken money invariant must stop the process, not bill")]
+fn assert_adds_up(parts: &[Part], exact: &Exact, amount: Money) {
+    let rounded: Exact = parts.iter().map(|part| &part.amount).sum();
+    let unrounded: Exact = parts.iter().map(|part| &part.exact).sum();
+    if rounded != amount.exact() || &unrounded != exact {
+        panic!("parts of a line do not add up: {rounded} vs {amount}, {unrounded} vs {exact}");
+    }
+}

@@ -1,0 +1,1 @@
+//! Empty on purpose: everything lives in the single integration binary under `it/`.
