@@ -54,3 +54,22 @@ pub fn effective_as_of<'a>(
     }
     standing
 }
+
+/// The standing of every original event among `rows` (position order) as of position `as_of`.
+/// Corrections whose original is not among the rows are passed over: the caller chose the rows.
+#[must_use]
+pub fn standing(rows: &[StoredEvent], as_of: u64) -> Vec<Effective> {
+    let mut corrections: BTreeMap<u64, Vec<&StoredEvent>> = BTreeMap::new();
+    for row in rows {
+        if let Some(target) = row.target_position {
+            corrections.entry(target).or_default().push(row);
+        }
+    }
+    rows.iter()
+        .filter(|row| row.event.correction.is_none() && row.position <= as_of)
+        .filter_map(|row| {
+            let own = corrections.get(&row.position).into_iter().flatten().copied();
+            effective_as_of(row, own, as_of)
+        })
+        .collect()
+}

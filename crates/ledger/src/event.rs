@@ -112,7 +112,7 @@ pub struct Event {
 
 impl Event {
     /// A property, or one of the well-known fields `subject`, `resource`, `user`, `unit`,
-    /// `source` when no property has that name.
+    /// `source` when no property has that name. `@type` is the event type.
     #[must_use]
     pub fn field(&self, name: &str) -> Option<Scalar> {
         if let Some(value) = self.properties.get(name) {
@@ -124,6 +124,7 @@ impl Event {
             "user" => self.user.as_deref(),
             "unit" => self.unit.as_deref(),
             "source" => Some(self.source.as_str()),
+            "@type" => Some(self.event_type.as_str()),
             _ => None,
         };
         text.map(Scalar::from)

@@ -17,7 +17,7 @@ pub mod stored;
 
 pub use canonical::{content_hash, key_hash, leaf_hash};
 pub use correction::{CorrectionError, check_correction};
-pub use effective::{Effective, effective_as_of};
+pub use effective::{Effective, effective_as_of, standing};
 pub use event::{Correction, CorrectionKind, Event, Scalar};
 pub use guard::Guards;
 pub use lane::{LaneId, MAX_LANES, lane_of};

@@ -1,0 +1,176 @@
+//! A loaded, checked price book.
+
+use counterfoil_metering::{Aggregation, Meter};
+use counterfoil_rating::{Charge, Model, Plan, SpecError};
+use counterfoil_types::{BookRef, Currency, Digest, MeterKey, PlanKey, Rounding};
+use jiff::civil;
+
+use crate::{
+    error::BookError,
+    locate::{line_and_column, offset_of},
+    spec::BookSpec,
+};
+
+/// A price book ready for use.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PriceBook {
+    /// Name and version.
+    pub reference: BookRef,
+    /// Currency of all prices.
+    pub currency: Currency,
+    /// First local day a billing period may start under this version.
+    pub effective_from: civil::Date,
+    /// How lines are rounded.
+    pub rounding: Rounding,
+    /// Checked meters.
+    pub meters: Vec<Meter>,
+    /// Checked plans.
+    pub plans: Vec<Plan>,
+    /// The specification it was made from.
+    pub spec: BookSpec,
+    /// The text it was read from.
+    pub text: String,
+    /// SHA-256 over the canonical form of all that can change an amount: comments, layout and
+    /// examples do not count.
+    pub digest: Digest,
+}
+
+impl PriceBook {
+    /// Reads and checks a book; `file` is the name used in messages.
+    ///
+    /// # Errors
+    /// The first mistake, with its line and key.
+    pub fn parse(file: &str, text: &str) -> Result<Self, BookError> {
+        let spec: BookSpec = toml::from_str(text).map_err(|error| {
+            let offset = error.span().map_or(0, |span| span.start);
+            let (line, column) = line_and_column(text, offset);
+            let message = error.message().trim().to_owned();
+            let message = if message.contains("floating point") {
+                format!("{message}; write decimals in quotes, for example \"0.01\"")
+            } else {
+                message
+            };
+            BookError { file: file.to_owned(), line, column, path: String::new(), message }
+        })?;
+        Self::check(spec, text).map_err(|error| {
+            let (line, column) = line_and_column(text, offset_of(text, &error.path));
+            BookError {
+                file: file.to_owned(),
+                line,
+                column,
+                path: error.path,
+                message: error.message,
+            }
+        })
+    }
+
+    fn check(spec: BookSpec, text: &str) -> Result<Self, SpecError> {
+        let header = &spec.book;
+        for (key, value) in [("book.name", &header.name), ("book.version", &header.version)] {
+            // Names end up in `name@version` references and file names.
+            PlanKey::new(value.clone()).map_err(|error| SpecError::new(key, error.to_string()))?;
+        }
+        let effective_from: civil::Date = header.effective_from.parse().map_err(|_| {
+            SpecError::new("book.effective_from", "must be a date, for example 2026-01-01")
+        })?;
+        let mut meters: Vec<Meter> = Vec::new();
+        for (at, meter) in spec.meters.iter().enumerate() {
+            let checked = Meter::try_from(meter)
+                .map_err(|error| SpecError::new(format!("meter[{at}].{}", error.key), error.message))?;
+            if meters.iter().any(|other| other.key == checked.key) {
+                return Err(SpecError::new(format!("meter[{at}].key"), "stands twice in this book"));
+            }
+            meters.push(checked);
+        }
+        if spec.plans.is_empty() {
+            return Err(SpecError::new("plan", "a price book needs at least one [[plan]]"));
+        }
+        let mut plans: Vec<Plan> = Vec::new();
+        for (at, plan) in spec.plans.iter().enumerate() {
+            let path = format!("plan[{at}]");
+            let checked = Plan::try_from(plan).map_err(|error| error.under(&path))?;
+            if plans.iter().any(|other| other.key == checked.key) {
+                return Err(SpecError::new(format!("{path}.key"), "stands twice in this book"));
+            }
+            for (number, charge) in checked.charges.iter().enumerate() {
+                check_meter(charge, &meters)
+                    .map_err(|error| error.under(&format!("{path}.charge[{number}]")))?;
+            }
+            plans.push(checked);
+        }
+        for (at, example) in spec.examples.iter().enumerate() {
+            if !plans.iter().any(|plan| plan.key == example.plan) {
+                return Err(SpecError::new(
+                    format!("example[{at}].plan"),
+                    format!("there is no plan {:?} in this book", example.plan.as_str()),
+                ));
+            }
+        }
+        let digest = digest_of(&spec)?;
+        Ok(Self {
+            reference: BookRef { name: header.name.clone(), version: header.version.clone() },
+            currency: header.currency,
+            effective_from,
+            rounding: header.rounding.unwrap_or(Rounding::HalfAwayFromZero),
+            meters,
+            plans,
+            text: text.to_owned(),
+            digest,
+            spec,
+        })
+    }
+
+    /// A plan by key.
+    #[must_use]
+    pub fn plan(&self, key: &PlanKey) -> Option<&Plan> {
+        self.plans.iter().find(|plan| plan.key == *key)
+    }
+
+    /// A meter by key.
+    #[must_use]
+    pub fn meter(&self, key: &MeterKey) -> Option<&Meter> {
+        self.meters.iter().find(|meter| meter.key == *key)
+    }
+}
+
+fn digest_of(spec: &BookSpec) -> Result<Digest, SpecError> {
+    let mut priced = spec.clone();
+    priced.examples.clear();
+    priced.book.description = None;
+    let canonical =
+        serde_json::to_vec(&priced).map_err(|error| SpecError::new("", error.to_string()))?;
+    Ok(Digest::of(&canonical))
+}
+
+fn check_meter(charge: &Charge, meters: &[Meter]) -> Result<(), SpecError> {
+    let Some(key) = &charge.meter else { return Ok(()) };
+    let Some(meter) = meters.iter().find(|meter| meter.key == *key) else {
+        let known: Vec<&str> = meters.iter().map(|meter| meter.key.as_str()).collect();
+        return Err(SpecError::new(
+            "meter",
+            format!("there is no meter {:?} in this book (it has: {})", key.as_str(), known.join(", ")),
+        ));
+    };
+    match &charge.model {
+        Model::Matrix(matrix) => {
+            for dimension in matrix.dimensions() {
+                if !meter.group_by.contains(&dimension) {
+                    return Err(SpecError::new(
+                        "rates",
+                        format!("meter {key} is not grouped by {dimension:?}; add it to the meter's `group_by`"),
+                    ));
+                }
+            }
+        }
+        Model::Percentage(model)
+            if model.needs_transactions() && meter.aggregation != Aggregation::Sum =>
+        {
+            return Err(SpecError::new(
+                "meter",
+                format!("per-transaction rules need a meter with aggregation `sum`; {key} has another"),
+            ));
+        }
+        _ => {}
+    }
+    Ok(())
+}

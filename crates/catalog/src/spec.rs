@@ -1,0 +1,82 @@
+//! The file format of a price book.
+
+use std::collections::BTreeMap;
+
+use counterfoil_metering::MeterSpec;
+use counterfoil_rating::PlanSpec;
+use counterfoil_types::{Currency, MeterKey, PlanKey, Quantity, Rounding};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// Name, version and what holds for the whole book.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct BookHeader {
+    /// Name of the book: letters, digits, `_`, `-`, `.`.
+    pub name: String,
+    /// Version, unique within the name. A published version never changes.
+    pub version: String,
+    /// Currency of all prices (ISO 4217).
+    pub currency: Currency,
+    /// First local day on which a billing period may start under this version, `YYYY-MM-DD`.
+    pub effective_from: String,
+    /// How a line is rounded to the currency's minor unit; half away from zero when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rounding: Option<Rounding>,
+    /// What the book is for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub description: Option<String>,
+}
+
+/// Usage with certain property values, in an example.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ExampleCell {
+    /// The meter.
+    pub meter: MeterKey,
+    /// The property values.
+    pub when: BTreeMap<String, String>,
+    /// Units used with them.
+    pub units: Quantity,
+}
+
+/// A worked example: usage in, amounts out.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ExampleSpec {
+    /// What it shows.
+    pub name: String,
+    /// The plan.
+    pub plan: PlanKey,
+    /// Meter = units in one full period.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub usage: BTreeMap<MeterKey, Quantity>,
+    /// Usage by property values, for matrix prices.
+    #[serde(default, rename = "cell", skip_serializing_if = "Vec::is_empty")]
+    pub cells: Vec<ExampleCell>,
+    /// Meter = single transactions, for percentage prices.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub transactions: BTreeMap<MeterKey, Vec<Quantity>>,
+    /// Charge = expected amount. Charges not named must come to nothing.
+    pub lines: BTreeMap<String, Quantity>,
+    /// Expected sum of all lines.
+    pub total: Quantity,
+}
+
+/// A price book as its file states it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(title = "Counterfoil price book")]
+pub struct BookSpec {
+    /// Name, version, currency.
+    pub book: BookHeader,
+    /// What is measured.
+    #[serde(default, rename = "meter", skip_serializing_if = "Vec::is_empty")]
+    pub meters: Vec<MeterSpec>,
+    /// What it costs.
+    #[serde(default, rename = "plan")]
+    pub plans: Vec<PlanSpec>,
+    /// Worked examples, run by `counterfoil pricing check`.
+    #[serde(default, rename = "example", skip_serializing_if = "Vec::is_empty")]
+    pub examples: Vec<ExampleSpec>,
+}

@@ -1,0 +1,52 @@
+//! Group keys: the values of a meter's `group_by` properties, as canonical text.
+
+use std::{collections::BTreeMap, fmt};
+
+/// The values of the `group_by` properties as a JSON array (`null`: absent); empty text for
+/// meters without groups.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct GroupKey(String);
+
+impl GroupKey {
+    /// The key of these values.
+    #[must_use]
+    pub fn of(values: &[Option<String>]) -> Self {
+        if values.is_empty() {
+            return Self::default();
+        }
+        Self(serde_json::to_string(values).unwrap_or_default())
+    }
+
+    /// A key read back from storage.
+    #[must_use]
+    pub fn from_stored(text: String) -> Self {
+        Self(text)
+    }
+
+    /// The key as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The values.
+    #[must_use]
+    pub fn values(&self) -> Vec<Option<String>> {
+        serde_json::from_str(&self.0).unwrap_or_default()
+    }
+
+    /// Property name → value, for the properties that were present.
+    #[must_use]
+    pub fn dimensions(&self, group_by: &[String]) -> BTreeMap<String, String> {
+        let pairs = group_by.iter().zip(self.values());
+        pairs.filter_map(|(name, value)| Some((name.clone(), value?))).collect()
+    }
+}
+
+impl fmt::Display for GroupKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let values: Vec<String> =
+            self.values().into_iter().map(|v| v.unwrap_or_else(|| "(none)".to_owned())).collect();
+        f.write_str(&values.join(", "))
+    }
+}
