@@ -115,9 +115,6 @@ pub struct RowReader<'a> {
 }
 
 impl Mapping {
-    /// The mapping of a file whose columns are named like event fields: `id`, `customer`, `type`
-    /// and so on are not needed beyond what [`crate::csv_map::native`] reads.
-    ///
     /// Binds the mapping to a header line.
     ///
     /// # Errors
@@ -248,6 +245,59 @@ impl RowReader<'_> {
         check_limits(&event)?;
         Ok(event)
     }
+}
+
+/// Reads a row of a file whose columns are named like the fields of an event; every other column
+/// is a property. Empty cells count as absent.
+///
+/// # Errors
+/// Names the column that is wrong.
+pub fn read_native(
+    header: &[String],
+    row: &[String],
+    default_source: Option<&str>,
+) -> Result<Event, Reject> {
+    let mut cells: BTreeMap<&str, &str> = header
+        .iter()
+        .zip(row)
+        .map(|(name, cell)| (name.trim(), cell.trim()))
+        .filter(|(_, cell)| !cell.is_empty())
+        .collect();
+    let mut take = |name: &str| cells.remove(name).map(str::to_owned);
+    let correction = match (take("reverses"), take("amends")) {
+        (Some(_), Some(_)) => {
+            return Err(Reject::field("reverses", "a row either reverses or amends, not both"));
+        }
+        (Some(target), None) => Some(Correction { kind: CorrectionKind::Reverses, target }),
+        (None, Some(target)) => Some(Correction { kind: CorrectionKind::Amends, target }),
+        (None, None) => None,
+    };
+    let time = take("time").map(|text| text.parse()).transpose();
+    let quantity = take("quantity").map(|text| text.parse()).transpose();
+    let event = Event {
+        id: take("id").ok_or(Reject::Missing("id"))?,
+        source: take("source")
+            .or_else(|| default_source.map(str::to_owned))
+            .ok_or(Reject::Missing("source"))?,
+        customer: CustomerId::new(take("customer").ok_or(Reject::Missing("customer"))?)
+            .map_err(|error| Reject::field("customer", error))?,
+        event_type: take("type").ok_or(Reject::Missing("type"))?,
+        time: time.map_err(|error| Reject::field("time", error))?,
+        quantity: quantity
+            .map_err(|error| Reject::field("quantity", error))?
+            .unwrap_or(Quantity::ONE),
+        unit: take("unit"),
+        subject: take("subject"),
+        resource: take("resource"),
+        user: take("user"),
+        correction,
+        properties: cells
+            .into_iter()
+            .map(|(name, cell)| (name.to_owned(), Scalar::from(cell)))
+            .collect(),
+    };
+    check_limits(&event)?;
+    Ok(event)
 }
 
 #[cfg(test)]

@@ -6,6 +6,8 @@ mod cloudevents;
 mod json;
 mod scalar;
 
+pub(crate) use scalar::{RawMap, properties};
+
 use crate::{event::{Event, MAX_NAME, MAX_PROPERTIES, MAX_TEXT}, receipt::Reject};
 
 /// Largest JSON text of one event, in bytes.

@@ -4,6 +4,7 @@
 //! Architecture invariant: no I/O and no clock; every function here is a function of its
 //! arguments, so a replay of the ledger gives the same answer on any day.
 
+pub mod body;
 pub mod canonical;
 pub mod correction;
 pub mod csv_map;

@@ -23,10 +23,12 @@ pub mod state;
 pub mod value;
 
 pub use bucket::{BucketKey, Level, Span};
-pub use fold::fold;
+pub use fold::{LaneFold, fold};
 pub use group::GroupKey;
 pub use measure::{Measured, Measurement, measure};
-pub use meter::{Aggregation, Meter, MeterSpec, MeterSpecError, PerTime};
+pub use meter::{
+    Aggregation, EVENTS_METER, Meter, MeterSpec, MeterSpecError, PerTime, UNUSABLE_METER,
+};
 pub use project::{ChunkDelta, Delta, MeterIndex};
 pub use state::{NeedsRefold, Reading, State};
 pub use value::{PeriodUsage, value_of};

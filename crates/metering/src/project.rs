@@ -124,15 +124,16 @@ pub struct MeterIndex {
 }
 
 impl MeterIndex {
-    /// Arranges `meters`; `with_engine_meters` keeps the engine's own as well.
+    /// Arranges `meters`. `count_events` keeps the engine's count of all events as well; what a
+    /// meter cannot use is always kept, since it belongs to that meter's own projection.
     #[must_use]
-    pub fn new(meters: impl IntoIterator<Item = Meter>, with_engine_meters: bool) -> Self {
+    pub fn new(meters: impl IntoIterator<Item = Meter>, count_events: bool) -> Self {
         let mut by_type: BTreeMap<String, Vec<Meter>> = BTreeMap::new();
         for meter in meters {
             by_type.entry(meter.event_type.clone()).or_default().push(meter);
         }
-        let engine = |key: &str| with_engine_meters.then(|| MeterKey::new(key).ok()).flatten();
-        Self { by_type, events: engine(EVENTS_METER), unusable: engine(UNUSABLE_METER) }
+        let events = count_events.then(|| MeterKey::new(EVENTS_METER).ok()).flatten();
+        Self { by_type, events, unusable: MeterKey::new(UNUSABLE_METER).ok() }
     }
 
     /// The meter with this key.
@@ -142,7 +143,7 @@ impl MeterIndex {
     }
 
     /// Calls `take` for each bucket the event counts in.
-    fn each(
+    pub(crate) fn each(
         &self,
         event: &Event,
         time: Timestamp,

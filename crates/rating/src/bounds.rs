@@ -1,78 +1,14 @@
-//! Minimum, maximum and discounts of one charge, in that order (DESIGN §3, I6).
+//! Minimum, maximum and discounts of one charge, in that order (DESIGN §3, I6), or discounts first
+//! where the charge says so (OpenMeter's order).
 
 use counterfoil_types::{Exact, Quantity};
 
 use crate::{
     charge::not_negative,
+    discount::Discount,
     line::{Part, PartKind},
-    spec::{ChargeSpec, DiscountSpec, SpecError},
+    spec::{ChargeSpec, SpecError},
 };
-
-/// A checked discount.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Discount {
-    /// A share of what is left, as a fraction (20 % = 0.2).
-    Percent {
-        /// The fraction.
-        share: Exact,
-        /// Percent as written.
-        percent: Quantity,
-        /// Shown on the invoice.
-        name: String,
-    },
-    /// A fixed amount, at most what is left.
-    Amount {
-        /// The amount.
-        amount: Quantity,
-        /// Shown on the invoice.
-        name: String,
-    },
-}
-
-impl Discount {
-    /// What this discount takes off `left` (≥ 0; nothing off a credit).
-    #[must_use]
-    pub fn off(&self, left: &Exact) -> Exact {
-        if !left.is_positive() {
-            return Exact::ZERO;
-        }
-        match self {
-            Self::Percent { share, .. } => left.mul(share),
-            Self::Amount { amount, .. } => left.at_most(&amount.exact()),
-        }
-    }
-
-    /// The name shown.
-    #[must_use]
-    pub fn name(&self) -> &str {
-        match self {
-            Self::Percent { name, .. } | Self::Amount { name, .. } => name,
-        }
-    }
-
-    /// Checks a discount.
-    ///
-    /// # Errors
-    /// Names the key that is wrong.
-    pub fn check(spec: &DiscountSpec) -> Result<Self, SpecError> {
-        match (spec.percent, spec.amount) {
-            (Some(percent), None) => {
-                not_negative("percent", percent)?;
-                let share = percent.exact().mul(&Exact::unit(2));
-                if share > Exact::ONE {
-                    return Err(SpecError::new("percent", "must not be above 100"));
-                }
-                let name = spec.name.clone().unwrap_or_else(|| format!("Discount {percent} %"));
-                Ok(Self::Percent { share, percent, name })
-            }
-            (None, Some(amount)) => Ok(Self::Amount {
-                amount: not_negative("amount", amount)?,
-                name: spec.name.clone().unwrap_or_else(|| "Discount".to_owned()),
-            }),
-            _ => Err(SpecError::new("percent", "say either `percent` or `amount`")),
-        }
-    }
-}
 
 /// The bounds of a charge.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -83,29 +19,66 @@ pub struct Bounds {
     pub maximum: Option<Quantity>,
     /// Discounts in order.
     pub discounts: Vec<Discount>,
+    /// Whether the bounds are held against the discounted amount instead of the full one.
+    pub after_discounts: bool,
+}
+
+/// What the bounds of a charge must know about the period besides the amount.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BoundsScope<'a> {
+    /// Part of a full period that is billed; the bounds shrink with it.
+    pub fraction: &'a Exact,
+    /// What earlier invoices of the same period billed; it counts towards the bounds.
+    pub billed: Exact,
+    /// Whether the minimum is due: with the last invoice of a period only.
+    pub minimum_due: bool,
+}
+
+impl<'a> BoundsScope<'a> {
+    /// One invoice for the whole period.
+    #[must_use]
+    pub fn whole(fraction: &'a Exact) -> Self {
+        Self { fraction, billed: Exact::ZERO, minimum_due: true }
+    }
 }
 
 impl Bounds {
-    /// Appends the parts that bring `parts` within the bounds, and returns the exact total.
-    /// `fraction` is the part of a full period that is billed; the bounds shrink with it.
-    pub fn apply(&self, parts: &mut Vec<Part>, fraction: &Exact) -> Exact {
-        let mut total: Exact = parts.iter().map(|part| &part.exact).sum();
-        if let Some(minimum) = self.minimum {
-            let minimum = minimum.exact().mul(fraction);
-            if total < minimum {
-                let missing = minimum.sub(&total);
-                total = minimum;
+    /// Appends the parts that bring `parts`, which come to `total`, within the bounds, and returns
+    /// the exact total then.
+    pub fn apply(&self, total: Exact, parts: &mut Vec<Part>, scope: &BoundsScope<'_>) -> Exact {
+        if self.after_discounts {
+            let total = self.discount(total, parts);
+            self.bound(total, parts, scope)
+        } else {
+            let total = self.bound(total, parts, scope);
+            self.discount(total, parts)
+        }
+    }
+
+    fn bound(&self, mut total: Exact, parts: &mut Vec<Part>, scope: &BoundsScope<'_>) -> Exact {
+        if let Some(minimum) = self.minimum
+            && scope.minimum_due
+        {
+            let missing = minimum.exact().mul(scope.fraction).sub(&scope.billed).sub(&total);
+            if missing.is_positive() {
+                total = total.add(&missing);
                 parts.push(Part::adjustment(PartKind::MinimumTopUp, "minimum", missing));
             }
         }
         if let Some(maximum) = self.maximum {
-            let maximum = maximum.exact().mul(fraction);
-            if total > maximum {
-                let over = maximum.sub(&total);
-                total = maximum;
-                parts.push(Part::adjustment(PartKind::MaximumCap, "maximum", over));
+            let over = total.add(&scope.billed).sub(&maximum.exact().mul(scope.fraction));
+            // What earlier invoices billed is not given back here: the cap takes this amount to
+            // zero at most.
+            let over = over.at_most(&total);
+            if over.is_positive() {
+                total = total.sub(&over);
+                parts.push(Part::adjustment(PartKind::MaximumCap, "maximum", over.neg()));
             }
         }
+        total
+    }
+
+    fn discount(&self, mut total: Exact, parts: &mut Vec<Part>) -> Exact {
         for discount in &self.discounts {
             let off = discount.off(&total);
             if !off.is_zero() {
@@ -131,6 +104,13 @@ impl TryFrom<&ChargeSpec> for Bounds {
         {
             return Err(SpecError::new("maximum", "lies below `minimum`"));
         }
+        let bounded = spec.minimum.is_some() || spec.maximum.is_some();
+        if spec.bounds_after_discounts && (!bounded || spec.discounts.is_empty()) {
+            return Err(SpecError::new(
+                "bounds_after_discounts",
+                "has no effect without `discounts` and a `minimum` or `maximum`; remove it",
+            ));
+        }
         let discounts = spec.discounts.iter().enumerate().map(|(at, discount)| {
             Discount::check(discount).map_err(|error| error.under(&format!("discounts[{at}]")))
         });
@@ -138,6 +118,7 @@ impl TryFrom<&ChargeSpec> for Bounds {
             minimum: spec.minimum,
             maximum: spec.maximum,
             discounts: discounts.collect::<Result<_, _>>()?,
+            after_discounts: spec.bounds_after_discounts,
         })
     }
 }

@@ -171,8 +171,16 @@ fn refuse_unused(spec: &ChargeSpec) -> Result<(), SpecError> {
     let tiered: &[ModelKind] = &[Graduated, Volume, StairStep, GraduatedPercentage];
     let all_tiered: &[ModelKind] =
         &[Graduated, Volume, StairStep, GraduatedPercentage, TieredBlock];
-    let included: &[ModelKind] =
-        &[PerUnit, Graduated, Volume, StairStep, GraduatedPercentage, Package, Dynamic, TieredBlock];
+    let included: &[ModelKind] = &[
+        PerUnit,
+        Graduated,
+        Volume,
+        StairStep,
+        GraduatedPercentage,
+        Package,
+        Dynamic,
+        TieredBlock,
+    ];
     let rules: [(&str, bool, &[ModelKind]); 19] = [
         ("unit_price", spec.unit_price.is_some(), &[PerUnit, Dynamic, Capacity]),
         ("tiers", !spec.tiers.is_empty(), all_tiered),
@@ -209,7 +217,10 @@ fn refuse_unused(spec: &ChargeSpec) -> Result<(), SpecError> {
     ];
     for (key, set) in flat_only {
         if set && spec.model != Flat {
-            return Err(SpecError::new(key, "applies to flat charges only; usage is billed in arrears"));
+            return Err(SpecError::new(
+                key,
+                "applies to flat charges only; usage is billed in arrears",
+            ));
         }
     }
     let usage_only = [

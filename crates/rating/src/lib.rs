@@ -5,9 +5,13 @@
 //! 1. [`prepare`]: units are converted and rounded as the charge says; negative usage is priced
 //!    as a credit or clamped; included units are noted.
 //! 2. [`model`]: the price model splits the units into [`Part`]s with exact amounts.
-//! 3. [`bounds`]: minimum and maximum of the charge, then its discounts, as further parts.
+//! 3. [`bounds`]: minimum and maximum of the charge and its discounts, as further parts.
 //! 4. [`line`]: the exact sum is rounded once, in the named mode, and the parts are settled to it
 //!    by largest remainder (ties to the earlier part), so what is printed always adds up.
+//!
+//! Around lines: [`progressive`] bills inside a period and late events, [`discount`], [`credits`],
+//! [`mod@tax`] and [`mod@totals`] lead from lines to the total of an invoice, [`commitment`] and [`grants`]
+//! settle what a customer committed to or paid before.
 //!
 //! ```
 //! use counterfoil_rating::{Charge, ChargeSpec, RateContext, Usage, rate};
@@ -24,21 +28,38 @@
 //! ```
 
 pub mod bounds;
+pub mod capacity_tiers;
 pub mod charge;
+pub mod commitment;
+pub mod credits;
+pub mod discount;
+pub mod grants;
 pub mod line;
 pub mod model;
 pub mod plan;
 pub mod prepare;
+pub mod progressive;
 pub mod proration;
 pub mod spec;
+pub mod tax;
 pub mod tier;
+pub mod totals;
 pub mod usage;
 
 pub use charge::Charge;
-pub use line::{Part, PartKind, RateContext, RatedLine, RatingError, rate};
-pub use model::Model;
+pub use discount::{Discount, DiscountOrder};
+pub use line::{
+    Part, PartKind, Priced, RateContext, RatedLine, RatingError, price, price_buckets, rate,
+};
+pub use model::{
+    Model,
+    tiered::{Slice, graduated_slices},
+};
 pub use plan::{Alignment, LatePolicy, Plan, PlanSpec};
-pub use proration::{ProrationBasis, fraction};
+pub use progressive::{Position, bill_in_phases, delta, price_part};
+pub use proration::{ProrationBasis, fraction, prorated_units};
 pub use spec::{ChargeSpec, ModelKind, SpecError, Timing};
+pub use tax::{TaxMode, TaxRate};
 pub use tier::{Tier, TierSpec};
+pub use totals::{CreditOrder, TotalRules, Totals, totals};
 pub use usage::{Cell, Usage};

@@ -6,7 +6,7 @@ use counterfoil_types::{
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use crate::{charge::Charge, usage::Usage};
+use crate::{bounds::BoundsScope, charge::Charge, usage::Usage};
 
 /// What a part of a line is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -129,11 +129,32 @@ pub enum RatingError {
     #[error(transparent)]
     Split(#[from] SplitError),
     /// The model needs single transactions.
-    #[error("charge {0:?} has per-transaction rules and needs the single transactions, not their total")]
+    #[error(
+        "charge {0:?} has per-transaction rules and needs the single transactions, not their total"
+    )]
     NeedsTransactions(String),
     /// The model needs usage by property.
     #[error("charge {0:?} prices by property and needs usage by property, not its total")]
     NeedsCells(String),
+}
+
+/// What a charge comes to before anything is rounded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Priced {
+    /// Billed units (after conversion; negative for a credit).
+    pub units: Exact,
+    /// The parts, in order; their `exact` sum to the line's, their `amount` is not set.
+    pub parts: Vec<Part>,
+    /// Unrounded amount; may have more digits than an invoice can carry.
+    pub exact: Exact,
+}
+
+impl Priced {
+    /// Sum of the parts of the given kinds.
+    #[must_use]
+    pub fn sum_of(&self, kinds: &[PartKind]) -> Exact {
+        self.parts.iter().filter(|part| kinds.contains(&part.kind)).map(|part| &part.exact).sum()
+    }
 }
 
 /// Rates one charge.
@@ -145,9 +166,30 @@ pub fn rate(
     usage: &Usage,
     context: &RateContext,
 ) -> Result<RatedLine, RatingError> {
+    let Priced { units, parts, exact } = price(charge, usage, &context.fraction)?;
+    finish(units, parts, exact, context)
+}
+
+/// Prices one charge without rounding; `fraction` is the part of a full period that is billed.
+///
+/// # Errors
+/// [`RatingError`] when the usage lacks what the model needs.
+pub fn price(charge: &Charge, usage: &Usage, fraction: &Exact) -> Result<Priced, RatingError> {
+    let mut priced = price_model(charge, usage, fraction)?;
+    let scope = BoundsScope::whole(fraction);
+    priced.exact = charge.bounds.apply(priced.exact, &mut priced.parts, &scope);
+    Ok(priced)
+}
+
+/// The parts of the model alone, before minimum, maximum and discounts. `exact` is their sum.
+pub(crate) fn price_model(
+    charge: &Charge,
+    usage: &Usage,
+    fraction: &Exact,
+) -> Result<Priced, RatingError> {
     let prepared = charge.preparation.prepare(&usage.units);
     let mut parts = Vec::with_capacity(8);
-    charge.model.price(charge, usage, &prepared, &context.fraction, &mut parts)?;
+    charge.model.price(charge, usage, &prepared, fraction, &mut parts)?;
     if prepared.credit {
         for part in &mut parts {
             part.quantity = part.quantity.neg();
@@ -159,9 +201,34 @@ pub fn rate(
         part.quantity = charge.preparation.convert(&usage.units);
         parts.push(part);
     }
-    let exact = charge.bounds.apply(&mut parts, &context.fraction);
+    let exact = parts.iter().map(|part| &part.exact).sum();
     let units = if prepared.credit { prepared.units.neg() } else { prepared.units };
-    finish(units, parts, exact, context)
+    Ok(Priced { units, parts, exact })
+}
+
+/// Prices each bucket (a window of time, a group) by itself and adds the parts up. Bounds and
+/// discounts of the charge look at the sum.
+///
+/// # Errors
+/// As [`price`].
+pub fn price_buckets(
+    charge: &Charge,
+    buckets: &[Usage],
+    fraction: &Exact,
+) -> Result<Priced, RatingError> {
+    let mut all = Priced { units: Exact::ZERO, parts: Vec::new(), exact: Exact::ZERO };
+    for (number, bucket) in (1u64..).zip(buckets) {
+        let priced = price_model(charge, bucket, fraction)?;
+        all.units = all.units.add(&priced.units);
+        all.exact = all.exact.add(&priced.exact);
+        all.parts.extend(priced.parts.into_iter().map(|part| {
+            let colon = if part.label.is_empty() { "" } else { ":" };
+            Part { label: format!("{number}{colon}{}", part.label), ..part }
+        }));
+    }
+    let scope = BoundsScope::whole(fraction);
+    all.exact = charge.bounds.apply(all.exact, &mut all.parts, &scope);
+    Ok(all)
 }
 
 /// Rounds the exact total once and settles the parts to it.

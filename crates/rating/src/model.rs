@@ -108,7 +108,10 @@ impl Model {
                 tiered::graduated(tiers, *options, units, &included, &PriceOf::Percent, parts);
             }
             Self::Volume { tiers, options } => {
-                tiered::volume(tiers, *options, units, &included, parts);
+                let full = usage.tier_units.as_ref();
+                let full = full.map(|full| charge.preparation.prepare(full).units);
+                let full = full.as_ref().unwrap_or(units);
+                tiered::volume(tiers, *options, (units, full), &included, parts);
             }
             Self::Package { size, price, partial } => {
                 let billable = take_included(units, &included, parts);

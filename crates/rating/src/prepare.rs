@@ -88,7 +88,10 @@ impl TryFrom<&ChargeSpec> for Preparation {
                         Some((decimals, mode))
                     }
                     (Some(_), Some(_)) => {
-                        return Err(SpecError::new("conversion.decimals", "must lie between -28 and 28"));
+                        return Err(SpecError::new(
+                            "conversion.decimals",
+                            "must lie between -28 and 28",
+                        ));
                     }
                     _ => {
                         return Err(SpecError::new(

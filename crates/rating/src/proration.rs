@@ -11,8 +11,8 @@ use thiserror::Error;
 pub enum ProrationBasis {
     /// Elapsed time; a 23-hour day counts 23 hours.
     Second,
-    /// Local calendar days; a 23-hour day counts as one. A day that is cut counts with the part
-    /// that holds its first instant.
+    /// Local calendar days; a 23-hour day counts as one. A day that is cut counts whole with the
+    /// part that begins on it: the day of a plan change belongs to the new plan.
     Day,
     /// No proration: any part costs the whole.
     None,
@@ -76,6 +76,25 @@ pub fn fraction(
     })
 }
 
+/// Units held for parts of `period`, each counted for the fraction it was held: 24 units from the
+/// 26th of a month of 31 days are 24 × 6/31 (the day they came counts). What was held before the
+/// period counts from its start, so units carried over count in full.
+///
+/// # Errors
+/// As [`fraction`].
+pub fn prorated_units(
+    held: &[(Exact, Period)],
+    period: &Period,
+    basis: ProrationBasis,
+    zone: &Zone,
+) -> Result<Exact, ProrationError> {
+    let mut total = Exact::ZERO;
+    for (units, span) in held {
+        total = total.add(&units.mul(&fraction(span, period, basis, zone)?));
+    }
+    Ok(total)
+}
+
 #[cfg(test)]
 mod tests {
     use counterfoil_types::Rounding;
@@ -99,6 +118,18 @@ mod tests {
         assert_eq!(cost(ProrationBasis::Second), "549.13"); // 408 of 743 hours
         assert_eq!(cost(ProrationBasis::Day), "548.39"); // 17 of 31 days
         assert_eq!(cost(ProrationBasis::None), "1000");
+    }
+
+    #[test]
+    fn units_count_for_the_days_they_were_held() {
+        let month = Period::new(at("2023-05-01T00:00:00Z"), at("2023-06-01T00:00:00Z"));
+        let since = |text: &str| Period::new(at(text), month.end);
+        let held = [
+            (Exact::from(5i64), since("2023-03-01T00:00:00Z")),
+            (Exact::from(24i64), since("2023-05-26T18:00:00Z")),
+        ];
+        let units = prorated_units(&held, &month, ProrationBasis::Day, &Zone::utc()).unwrap();
+        assert_eq!(units.round(5, Rounding::Ceiling).to_string(), "9.64517");
     }
 
     #[test]

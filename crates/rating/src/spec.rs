@@ -29,8 +29,11 @@ impl SpecError {
     /// The same mistake seen from one table further out.
     #[must_use]
     pub fn under(self, prefix: &str) -> Self {
-        let path =
-            if self.path.is_empty() { prefix.to_owned() } else { format!("{prefix}.{}", self.path) };
+        let path = if self.path.is_empty() {
+            prefix.to_owned()
+        } else {
+            format!("{prefix}.{}", self.path)
+        };
         Self { path, ..self }
     }
 }
@@ -265,6 +268,9 @@ pub struct ChargeSpec {
     /// Discounts, in order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub discounts: Vec<DiscountSpec>,
+    /// Whether `minimum` and `maximum` look at the discounted amount instead of the full one.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub bounds_after_discounts: bool,
     /// When a flat charge falls due; `advance` when absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub billing: Option<Timing>,

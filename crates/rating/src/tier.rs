@@ -100,7 +100,9 @@ pub fn check_tiers(
             (Some(bound), false) if bound <= above => {
                 return Err(SpecError::new(
                     path("up_to"),
-                    format!("{bound} does not lie above the tier before it ({above}); order tiers by rising `up_to`"),
+                    format!(
+                        "{bound} does not lie above the tier before it ({above}); order tiers by rising `up_to`"
+                    ),
                 ));
             }
             _ => {}

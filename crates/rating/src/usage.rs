@@ -24,6 +24,9 @@ pub struct Usage {
     pub transactions: Option<Vec<Exact>>,
     /// The value by property values, where a model needs them (matrix).
     pub cells: Vec<Cell>,
+    /// Units that pick the volume tier where they are not the ones priced: prorated usage is
+    /// priced with its prorated units in the tier of its full ones (a convention of Lago).
+    pub tier_units: Option<Exact>,
 }
 
 impl Usage {
@@ -40,7 +43,7 @@ impl Usage {
             units: values.iter().sum(),
             events: values.len() as u64,
             transactions: Some(values),
-            cells: Vec::new(),
+            ..Self::default()
         }
     }
 

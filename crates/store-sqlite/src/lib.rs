@@ -1,1 +1,26 @@
-//! placeholder
+//! The SQLite adapter: the embedded default. One file in WAL mode, one writing connection, a few
+//! reading ones. `synchronous = FULL`, so an acknowledged event survives a power cut.
+//!
+//! | file | what |
+//! |---|---|
+//! | [`open`](SqliteStore::open) | connecting, pragmas, migrations |
+//! | `append` | the ingest path |
+//! | `ledger`, `aggregates`, `catalog`, `invoices`, `runs`, `journal` | one port each |
+//! | `commit` | the one door for other writes |
+//! | `multi` | multi-row statements: the only place where SQL text is built |
+//! | `rows`, `error` | rows to values, driver errors to store errors |
+
+mod aggregates;
+mod append;
+mod catalog;
+mod commit;
+mod error;
+mod invoices;
+mod journal;
+mod ledger;
+mod multi;
+mod open;
+mod rows;
+mod runs;
+
+pub use open::SqliteStore;

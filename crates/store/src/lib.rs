@@ -1,1 +1,61 @@
-//! placeholder
+//! Storage ports: one trait per noun. Backends live in `store-sqlite` and `store-postgres`.
+//!
+//! | port | noun | guarantees it gives |
+//! |---|---|---|
+//! | [`LedgerStore`] | usage events | dedupe, order and receipts in one transaction |
+//! | [`AggregateStore`] | aggregates | buckets and watermark move together, or not at all |
+//! | [`CatalogStore`] | tenants, customers, subscriptions, price books, meters | reads of what was committed |
+//! | [`InvoiceStore`] | invoices | drafts replaceable, finalized ones immutable, numbers gap-free |
+//! | [`RunStore`] | invoice runs | items with their status |
+//! | [`JournalStore`] | billing facts | append-only, contiguous |
+//!
+//! All writes other than ledger appends and projections go through one door,
+//! [`Store::commit`]: a [`Commit`] is a list of facts and changes that take effect together.
+//!
+//! To add a backend: implement the traits, map driver errors to [`StoreError`], run
+//! [`contract`] (feature `testing`) against it. To add a noun: a trait here, a section in the
+//! contract, then the backends.
+//!
+//! Architecture invariant: no SQL and no driver types here; a backend decides how, this crate what.
+
+pub mod aggregate;
+pub mod catalog;
+pub mod commit;
+#[cfg(feature = "testing")]
+pub mod contract;
+pub mod error;
+#[cfg(feature = "testing")]
+pub mod faults;
+pub mod invoice;
+pub mod journal;
+pub mod ledger;
+pub mod run;
+
+use async_trait::async_trait;
+use counterfoil_types::TenantId;
+
+pub use aggregate::{AggregateStore, Bucket, MemberDelta, Projection};
+pub use catalog::{BookRow, CatalogStore, MeterRow, Tenant};
+pub use commit::{Commit, Write};
+pub use error::StoreError;
+pub use invoice::{InvoiceFilter, InvoiceStore, InvoiceSummary};
+pub use journal::{Fact, JournalStore, RecordedFact};
+pub use ledger::{LaneHead, LedgerStore, Pending};
+pub use run::RunStore;
+
+/// Everything a backend offers.
+#[async_trait]
+pub trait Store:
+    LedgerStore + AggregateStore + CatalogStore + InvoiceStore + RunStore + JournalStore
+{
+    /// Makes the changes and records the facts of `commit` together, or none of them.
+    ///
+    /// # Errors
+    /// [`StoreError::Conflict`] when something in the way shows that the caller decided on stale
+    /// data; other errors as the backend has them. An error other than `Conflict` leaves unknown
+    /// whether the commit took effect: every [`Write`] may be repeated.
+    async fn commit(&self, tenant: &TenantId, commit: &Commit) -> Result<(), StoreError>;
+
+    /// A few words on what the store is and where, for `doctor`.
+    async fn describe(&self) -> Result<Vec<(String, String)>, StoreError>;
+}

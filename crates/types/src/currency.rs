@@ -80,9 +80,17 @@ mod tests {
 
     #[test]
     fn minor_units_follow_iso_4217() {
-        for (code, digits) in
-            [("USD", 2), ("EUR", 2), ("JPY", 0), ("KRW", 0), ("VND", 0), ("CLP", 0), ("KWD", 3), ("BHD", 3), ("CLF", 4)]
-        {
+        for (code, digits) in [
+            ("USD", 2),
+            ("EUR", 2),
+            ("JPY", 0),
+            ("KRW", 0),
+            ("VND", 0),
+            ("CLP", 0),
+            ("KWD", 3),
+            ("BHD", 3),
+            ("CLF", 4),
+        ] {
             assert_eq!(code.parse::<Currency>().unwrap().decimals(), digits, "{code}");
         }
         assert!("usd".parse::<Currency>().is_err());

@@ -154,7 +154,9 @@ mod tests {
                 "{text}"
             );
         }
-        for text in ["", ".", "1.", "1,5", "0x10", "1e", "--1", "1_000", " 1", "abc", "1e99999999999"] {
+        for text in
+            ["", ".", "1.", "1,5", "0x10", "1e", "--1", "1_000", " 1", "abc", "1e99999999999"]
+        {
             assert!(matches!(parse_decimal(text), Err(DecimalError::NotANumber(_))), "{text:?}");
         }
         for text in ["NaN", "inf", "-Infinity"] {

@@ -5,7 +5,9 @@
 //! to an arbitrary-precision rational. Leaving `Exact` is where digits can be lost, so each exit
 //! either names its rounding or refuses ([`Exact::to_decimal`]).
 
-use std::{cmp::Ordering, fmt};
+mod text;
+
+use std::cmp::Ordering;
 
 use num_bigint::BigInt;
 use num_integer::Integer;
@@ -14,7 +16,7 @@ use num_traits::{Signed, ToPrimitive, Zero};
 use rust_decimal::Decimal;
 use thiserror::Error;
 
-use crate::{decimal::canonical_text, rounding::Rounding};
+use crate::rounding::Rounding;
 
 /// Why an exact value could not leave as a decimal.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -31,9 +33,21 @@ pub enum ExactError {
 
 const MAX_POW: u32 = 38;
 
+/// The powers of ten that fit an `i128`; a table, because every sum of unlike scales needs one.
+const POWERS: [i128; MAX_POW as usize + 1] = {
+    let mut powers = [1i128; MAX_POW as usize + 1];
+    let mut n = 1;
+    while n < powers.len() {
+        powers[n] = powers[n - 1] * 10;
+        n += 1;
+    }
+    powers
+};
+
 /// 10^n for n ≤ 38, the largest power in an `i128`.
+#[inline]
 fn pow10(n: u32) -> Option<i128> {
-    if n > MAX_POW { None } else { 10i128.checked_pow(n) }
+    POWERS.get(n as usize).copied()
 }
 
 fn big_pow10(n: u32) -> BigInt {
@@ -43,7 +57,10 @@ fn big_pow10(n: u32) -> BigInt {
 #[derive(Clone, Debug)]
 enum Repr {
     /// `mantissa × 10^-scale`
-    Small { mantissa: i128, scale: u32 },
+    Small {
+        mantissa: i128,
+        scale: u32,
+    },
     Big(Box<BigRational>),
 }
 
@@ -82,6 +99,29 @@ impl Exact {
         Self::small(value, 0)
     }
 
+    /// The value in whole steps of 10^-scale, when it fits without loss.
+    pub(crate) fn steps(&self, scale: u32) -> Option<i128> {
+        match &self.0 {
+            Repr::Small { mantissa, scale: own } if *own <= scale => {
+                mantissa.checked_mul(pow10(scale - own)?)
+            }
+            _ => None,
+        }
+    }
+
+    /// How many decimals the value is kept with; `None` for big and fractional ones.
+    pub(crate) fn scale(&self) -> Option<u32> {
+        match &self.0 {
+            Repr::Small { scale, .. } => Some(*scale),
+            Repr::Big(_) => None,
+        }
+    }
+
+    /// `steps` × 10^-scale, for scales up to 38.
+    pub(crate) fn from_steps(steps: i128, scale: u32) -> Self {
+        Self::small(steps, scale)
+    }
+
     /// 10^-dp: the smallest amount with `dp` decimals (dp = −3: one thousand).
     #[must_use]
     pub fn unit(dp: i32) -> Self {
@@ -113,22 +153,36 @@ impl Exact {
 
     /// Sum; never rounds, never overflows.
     #[must_use]
+    #[inline]
     pub fn add(&self, other: &Self) -> Self {
-        if let (
-            Repr::Small { mantissa: a, scale: sa },
-            Repr::Small { mantissa: b, scale: sb },
-        ) = (&self.0, &other.0)
+        if let (Repr::Small { mantissa: a, scale: sa }, Repr::Small { mantissa: b, scale: sb }) =
+            (&self.0, &other.0)
             && let Some(sum) = add_small(*a, *sa, *b, *sb)
         {
             return sum;
         }
+        self.add_big(other)
+    }
+
+    /// Kept apart, so that the usual path stays small enough to inline.
+    #[cold]
+    #[inline(never)]
+    fn add_big(&self, other: &Self) -> Self {
         Self::big(self.rational() + other.rational())
     }
 
     /// Difference; never rounds, never overflows.
     #[must_use]
+    #[inline]
     pub fn sub(&self, other: &Self) -> Self {
-        self.add(&other.neg())
+        if let (Repr::Small { mantissa: a, scale: sa }, Repr::Small { mantissa: b, scale: sb }) =
+            (&self.0, &other.0)
+            && let Some(negated) = b.checked_neg()
+            && let Some(difference) = add_small(*a, *sa, negated, *sb)
+        {
+            return difference;
+        }
+        self.add_big(&other.neg())
     }
 
     /// Negation.
@@ -146,10 +200,8 @@ impl Exact {
     /// Product; never rounds, never overflows.
     #[must_use]
     pub fn mul(&self, other: &Self) -> Self {
-        if let (
-            Repr::Small { mantissa: a, scale: sa },
-            Repr::Small { mantissa: b, scale: sb },
-        ) = (&self.0, &other.0)
+        if let (Repr::Small { mantissa: a, scale: sa }, Repr::Small { mantissa: b, scale: sb }) =
+            (&self.0, &other.0)
         {
             if *a == 0 || *b == 0 {
                 return Self::ZERO;
@@ -174,8 +226,15 @@ impl Exact {
         Ok(Self::big(self.rational() / other.rational()))
     }
 
+    #[cold]
+    #[inline(never)]
+    fn cmp_big(&self, other: &Self) -> Ordering {
+        self.rational().cmp(&other.rational())
+    }
+
     /// Whether the value is zero.
     #[must_use]
+    #[inline]
     pub fn is_zero(&self) -> bool {
         match &self.0 {
             Repr::Small { mantissa, .. } => *mantissa == 0,
@@ -185,6 +244,7 @@ impl Exact {
 
     /// Whether the value is below zero.
     #[must_use]
+    #[inline]
     pub fn is_negative(&self) -> bool {
         match &self.0 {
             Repr::Small { mantissa, .. } => *mantissa < 0,
@@ -194,6 +254,7 @@ impl Exact {
 
     /// Whether the value is above zero.
     #[must_use]
+    #[inline]
     pub fn is_positive(&self) -> bool {
         !self.is_zero() && !self.is_negative()
     }
@@ -206,12 +267,14 @@ impl Exact {
 
     /// This value, but not above `bound`.
     #[must_use]
+    #[inline]
     pub fn at_most(&self, bound: &Self) -> Self {
         if bound < self { bound.clone() } else { self.clone() }
     }
 
     /// This value, but not below `bound`.
     #[must_use]
+    #[inline]
     pub fn at_least(&self, bound: &Self) -> Self {
         if bound > self { bound.clone() } else { self.clone() }
     }
@@ -342,12 +405,11 @@ impl Exact {
     }
 }
 
+#[inline]
 fn add_small(a: i128, sa: u32, b: i128, sb: u32) -> Option<Exact> {
     match sa.cmp(&sb) {
         Ordering::Equal => Some(Exact::small(a.checked_add(b)?, sa)),
-        Ordering::Less => {
-            Some(Exact::small(a.checked_mul(pow10(sb - sa)?)?.checked_add(b)?, sb))
-        }
+        Ordering::Less => Some(Exact::small(a.checked_mul(pow10(sb - sa)?)?.checked_add(b)?, sb)),
         Ordering::Greater => {
             Some(Exact::small(b.checked_mul(pow10(sa - sb)?)?.checked_add(a)?, sa))
         }
@@ -380,11 +442,10 @@ impl PartialOrd for Exact {
     }
 }
 impl Ord for Exact {
+    #[inline]
     fn cmp(&self, other: &Self) -> Ordering {
-        if let (
-            Repr::Small { mantissa: a, scale: sa },
-            Repr::Small { mantissa: b, scale: sb },
-        ) = (&self.0, &other.0)
+        if let (Repr::Small { mantissa: a, scale: sa }, Repr::Small { mantissa: b, scale: sb }) =
+            (&self.0, &other.0)
         {
             if sa == sb {
                 return a.cmp(b);
@@ -395,7 +456,7 @@ impl Ord for Exact {
                 return a.cmp(&b);
             }
         }
-        self.rational().cmp(&other.rational())
+        self.cmp_big(other)
     }
 }
 
@@ -426,146 +487,5 @@ impl<'a> std::iter::Sum<&'a Exact> for Exact {
     }
 }
 
-impl fmt::Display for Exact {
-    /// Plain decimal text when the expansion ends, `numerator/denominator` otherwise.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let Ok(decimal) = self.to_decimal_quick() {
-            return f.write_str(&canonical_text(&decimal));
-        }
-        match self.terminating() {
-            Some((mantissa, 0)) => write!(f, "{mantissa}"),
-            Some((mantissa, scale)) => {
-                let digits = mantissa.abs().to_string();
-                let width = scale as usize;
-                let padded = format!("{digits:0>pad$}", pad = width + 1);
-                let (whole, fraction) = padded.split_at(padded.len() - width);
-                let sign = if mantissa.is_negative() { "-" } else { "" };
-                write!(f, "{sign}{whole}.{fraction}")
-            }
-            None => write!(f, "{}", self.rational()),
-        }
-    }
-}
-
-impl Exact {
-    fn to_decimal_quick(&self) -> Result<Decimal, ()> {
-        match &self.0 {
-            Repr::Small { mantissa, scale } => {
-                Decimal::try_from_i128_with_scale(*mantissa, *scale).map_err(|_| ())
-            }
-            Repr::Big(_) => Err(()),
-        }
-    }
-
-    /// Parses what [`fmt::Display`] writes: decimal text of any length or `a/b`.
-    ///
-    /// # Errors
-    /// [`ExactError::DoesNotFit`] naming the text when it is neither.
-    pub fn parse(text: &str) -> Result<Self, ExactError> {
-        let refuse = || ExactError::DoesNotFit(text.chars().take(80).collect());
-        let integer = |part: &str| part.parse::<BigInt>().map_err(|_| refuse());
-        if let Some((numerator, denominator)) = text.split_once('/') {
-            let denominator = integer(denominator)?;
-            if denominator.is_zero() {
-                return Err(ExactError::DivisionByZero);
-            }
-            return Ok(Self::big(BigRational::new(integer(numerator)?, denominator)));
-        }
-        let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
-        let scale = u32::try_from(fraction.len()).map_err(|_| refuse())?;
-        if text.ends_with('.') || scale > 10_000 || !fraction.bytes().all(|b| b.is_ascii_digit()) {
-            return Err(refuse());
-        }
-        let digits = format!("{whole}{fraction}");
-        if scale <= MAX_POW
-            && let Ok(mantissa) = digits.parse::<i128>()
-        {
-            return Ok(Self::small(mantissa, scale));
-        }
-        Ok(Self::big(BigRational::new(integer(&digits)?, big_pow10(scale))))
-    }
-}
-
-impl serde::Serialize for Exact {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
-}
-
-impl<'de> serde::Deserialize<'de> for Exact {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        Self::parse(&text).map_err(serde::de::Error::custom)
-    }
-}
-
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    fn exact(text: &str) -> Exact {
-        Exact::parse(text).unwrap()
-    }
-
-    #[test]
-    fn the_sum_that_rust_decimal_loses_is_kept() {
-        let sum = exact("12345678901234567890.123456789").add(&exact("0.0000000001"));
-        assert_eq!(sum.to_string(), "12345678901234567890.1234567891");
-        assert!(matches!(sum.to_decimal(), Err(ExactError::DoesNotFit(_))), "30 digits are refused");
-    }
-
-    #[test]
-    fn fractions_are_exact_until_rounded() {
-        let day = Exact::ratio(408, 743).unwrap();
-        let amount = day.mul(&exact("1000"));
-        assert_eq!(amount.round(2, Rounding::HalfAwayFromZero).to_string(), "549.13");
-        assert!(amount.to_decimal().is_err());
-        let thirds = Exact::ratio(1, 3).unwrap();
-        assert_eq!(thirds.add(&thirds).add(&thirds), Exact::ONE);
-    }
-
-    #[test]
-    fn rounding_modes_at_ties_and_signs() {
-        use Rounding::{
-            AwayFromZero, Ceiling, Floor, HalfAwayFromZero, HalfEven, HalfTowardsZero, TowardsZero,
-        };
-        for (value, mode, want) in [
-            ("2.5", HalfAwayFromZero, "3"),
-            ("-2.5", HalfAwayFromZero, "-3"),
-            ("2.5", HalfEven, "2"),
-            ("3.5", HalfEven, "4"),
-            ("2.5", HalfTowardsZero, "2"),
-            ("2.1", AwayFromZero, "3"),
-            ("-2.1", AwayFromZero, "-3"),
-            ("-2.9", TowardsZero, "-2"),
-            ("-2.1", Ceiling, "-2"),
-            ("-2.1", Floor, "-3"),
-            ("2", AwayFromZero, "2"),
-        ] {
-            assert_eq!(exact(value).round(0, mode).to_string(), want, "{value} {mode:?}");
-        }
-        assert_eq!(exact("1251").round(-2, HalfAwayFromZero).to_string(), "1300");
-    }
-
-    proptest! {
-        #[test]
-        fn small_and_big_paths_agree(a in any::<i128>(), sa in 0u32..28, b in any::<i128>(), sb in 0u32..28) {
-            let (x, y) = (Exact::small(a, sa), Exact::small(b, sb));
-            prop_assert_eq!(x.add(&y).rational(), x.rational() + y.rational());
-            prop_assert_eq!(x.mul(&y).rational(), x.rational() * y.rational());
-            prop_assert_eq!(x.cmp(&y), x.rational().cmp(&y.rational()));
-            prop_assert_eq!(Exact::parse(&x.to_string()).unwrap(), x);
-        }
-
-        #[test]
-        fn rounding_small_equals_rounding_big(a in any::<i128>(), scale in 0u32..38, dp in -5i32..20) {
-            let value = Exact::small(a, scale);
-            for mode in [Rounding::HalfAwayFromZero, Rounding::HalfEven, Rounding::HalfTowardsZero,
-                         Rounding::AwayFromZero, Rounding::TowardsZero, Rounding::Ceiling, Rounding::Floor] {
-                prop_assert_eq!(value.round(dp, mode), value.round_big(dp, mode));
-            }
-        }
-    }
-}
+mod tests;

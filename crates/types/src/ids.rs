@@ -132,7 +132,9 @@ name!(
 );
 
 /// A price book at one version, written `name@version`.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[derive(
+    Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
 pub struct BookRef {
     /// Name of the book.
     pub name: String,

@@ -6,7 +6,11 @@ use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use crate::{currency::Currency, exact::{Exact, ExactError}, rounding::Rounding};
+use crate::{
+    currency::Currency,
+    exact::{Exact, ExactError},
+    rounding::Rounding,
+};
 
 /// A rounded amount. There is no `Add`: sums go through [`Money::checked_add`], which refuses
 /// mixed currencies and values that do not fit.
@@ -125,7 +129,10 @@ impl Money {
     ///
     /// # Errors
     /// As [`Money::checked_add`].
-    pub fn sum(currency: Currency, items: impl IntoIterator<Item = Self>) -> Result<Self, MoneyError> {
+    pub fn sum(
+        currency: Currency,
+        items: impl IntoIterator<Item = Self>,
+    ) -> Result<Self, MoneyError> {
         items.into_iter().try_fold(Self::zero(currency), Self::checked_add)
     }
 

@@ -13,6 +13,12 @@ pub enum Rounding {
     HalfEven,
     /// To nearest; a tie goes towards zero.
     HalfTowardsZero,
+    /// To nearest; a tie goes to the odd neighbour.
+    HalfOdd,
+    /// To nearest; a tie goes towards positive infinity (−2.5 → −2).
+    HalfCeiling,
+    /// To nearest; a tie goes towards negative infinity (2.5 → 2).
+    HalfFloor,
     /// Away from zero.
     AwayFromZero,
     /// Towards zero (truncation).
@@ -45,11 +51,19 @@ impl Rounding {
             Self::TowardsZero => false,
             Self::Ceiling => !negative,
             Self::Floor => negative,
-            Self::HalfAwayFromZero | Self::HalfEven | Self::HalfTowardsZero => match versus_half {
+            Self::HalfAwayFromZero
+            | Self::HalfEven
+            | Self::HalfTowardsZero
+            | Self::HalfOdd
+            | Self::HalfCeiling
+            | Self::HalfFloor => match versus_half {
                 Greater => true,
                 Less => false,
                 Equal => match self {
                     Self::HalfEven => odd,
+                    Self::HalfOdd => !odd,
+                    Self::HalfCeiling => !negative,
+                    Self::HalfFloor => negative,
                     Self::HalfAwayFromZero => true,
                     _ => false,
                 },

@@ -15,7 +15,9 @@ use crate::{
 };
 
 /// The unit of a billing interval.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
 #[serde(rename_all = "snake_case")]
 pub enum IntervalUnit {
     /// Local calendar days.
@@ -33,7 +35,9 @@ pub enum IntervalUnit {
 }
 
 /// `count` units, for example every 2 weeks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
 pub struct Interval {
     /// The unit.
     pub unit: IntervalUnit,
@@ -59,7 +63,7 @@ impl Interval {
         Self { unit, count: 1 }
     }
 
-    fn months_or_days(self) -> (i64, i64) {
+    pub(crate) fn months_or_days(self) -> (i64, i64) {
         let count = i64::from(self.count);
         match self.unit {
             IntervalUnit::Day => (0, count),
@@ -99,6 +103,37 @@ impl fmt::Display for Interval {
             IntervalUnit::Year => "year",
         };
         if self.count == 1 { f.write_str(unit) } else { write!(f, "{} {unit}s", self.count) }
+    }
+}
+
+/// A stretch of the calendar: months and days move the local date, time moves the instant.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CalendarSpan {
+    /// Months; the day of the month is clamped to the month's end.
+    pub months: i64,
+    /// Local days; a day of 23 or 25 hours is one.
+    pub days: i64,
+    /// Microseconds of elapsed time.
+    pub micros: i64,
+}
+
+impl CalendarSpan {
+    /// The instant this span after `at`: first the months, then the days, both on the calendar of
+    /// `zone` with the local time of day kept, then the elapsed time.
+    ///
+    /// # Errors
+    /// When the date leaves the years that can be computed with.
+    pub fn after(self, at: Timestamp, zone: &Zone) -> Result<Timestamp, ScheduleError> {
+        let out = || ScheduleError::Time(TimeError::OutOfRange(at.micros()));
+        let moved = if self.months == 0 && self.days == 0 {
+            at
+        } else {
+            let months = Span::new().try_months(self.months).map_err(|_| out())?;
+            let days = Span::new().try_days(self.days).map_err(|_| out())?;
+            let local = zone.civil(at)?.checked_add(months).map_err(|_| out())?;
+            zone.instant(local.checked_add(days).map_err(|_| out())?)?
+        };
+        moved.micros().checked_add(self.micros).map(Timestamp::from_micros).ok_or_else(out)
     }
 }
 
@@ -194,6 +229,33 @@ impl Schedule {
             n += 1;
         }
         Ok(n)
+    }
+
+    /// The last boundary before `at`; `at` itself counts when `inclusive`.
+    ///
+    /// # Errors
+    /// As [`Schedule::boundary`].
+    pub fn boundary_before(
+        &self,
+        at: Timestamp,
+        inclusive: bool,
+    ) -> Result<Timestamp, ScheduleError> {
+        let last = at.plus_micros(if inclusive { 0 } else { -1 });
+        self.boundary(self.index_at(last)?)
+    }
+
+    /// The first boundary after `at`; `at` itself counts when `inclusive`.
+    ///
+    /// # Errors
+    /// As [`Schedule::boundary`].
+    pub fn boundary_after(
+        &self,
+        at: Timestamp,
+        inclusive: bool,
+    ) -> Result<Timestamp, ScheduleError> {
+        let last = at.plus_micros(if inclusive { -1 } else { 0 });
+        let next = self.index_at(last)?.checked_add(1).ok_or(TimeError::OutOfRange(at.micros()))?;
+        self.boundary(next)
     }
 
     /// The period that holds `at`.

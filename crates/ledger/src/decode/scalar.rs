@@ -51,7 +51,7 @@ pub(super) fn scalar(field: &str, raw: &RawValue) -> Result<Option<Scalar>, Reje
 }
 
 /// A JSON object kept as raw values, refusing a key that stands twice.
-pub(super) struct RawMap<'a>(pub(super) BTreeMap<String, &'a RawValue>);
+pub(crate) struct RawMap<'a>(pub(crate) BTreeMap<String, &'a RawValue>);
 
 impl<'de: 'a, 'a> Deserialize<'de> for RawMap<'a> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -77,7 +77,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for RawMap<'a> {
 }
 
 /// All entries of `map` as properties.
-pub(super) fn properties(
+pub(crate) fn properties(
     prefix: &str,
     map: RawMap<'_>,
 ) -> Result<BTreeMap<String, Scalar>, Reject> {

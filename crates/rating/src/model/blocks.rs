@@ -13,7 +13,8 @@ use crate::{
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct BlockTier {
     size: Quantity,
-    blocks: Quantity,
+    /// `None` in a last tier that says no limit; a limit there has no effect either.
+    blocks: Option<Quantity>,
     price: Quantity,
 }
 
@@ -55,7 +56,10 @@ impl Blocks {
                 .ok_or_else(|| SpecError::new(path("block_price"), "is missing"))?;
             tiers.push(BlockTier {
                 size: above_zero("block_size", tier.block_size)?,
-                blocks: above_zero("max_blocks", tier.max_blocks)?,
+                blocks: match tier.max_blocks {
+                    None if at + 1 == spec.tiers.len() => None,
+                    blocks => Some(above_zero("max_blocks", blocks)?),
+                },
                 price: not_negative(&path("block_price"), price)?,
             });
         }
@@ -69,8 +73,11 @@ impl Blocks {
             if !left.is_positive() {
                 break;
             }
-            let width = tier.size.exact().mul(&tier.blocks.exact());
-            let inside = if number == last { left.clone() } else { left.at_most(&width) };
+            let width = tier.blocks.map(|blocks| tier.size.exact().mul(&blocks.exact()));
+            let inside = match width {
+                Some(width) if number < last => left.at_most(&width),
+                _ => left.clone(),
+            };
             left = left.sub(&inside);
             let (count, due) = match self.policy {
                 BlockPolicy::AllTiers => (blocks_of(&inside, tier), true),

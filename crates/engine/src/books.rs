@@ -1,0 +1,219 @@
+//! Price books: publishing them, and finding the version that prices a period.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use counterfoil_catalog::PriceBook;
+use counterfoil_invoicing::Subscription;
+use counterfoil_metering::{Aggregation, EVENTS_METER, Meter, MeterSpec};
+use counterfoil_rating::Plan;
+use counterfoil_store::{BookRow, Commit, MeterRow, Write};
+use counterfoil_types::{BookRef, MeterKey, Timestamp, Zone};
+
+use crate::{Engine, EngineError};
+
+/// All published books and registered meters, parsed: a snapshot to work with.
+#[derive(Clone, Debug)]
+pub struct Books {
+    /// Versions by name, in order of effective date.
+    books: BTreeMap<String, Vec<Arc<PriceBook>>>,
+    /// Meters by key.
+    meters: BTreeMap<MeterKey, Meter>,
+}
+
+impl Books {
+    /// All meters.
+    #[must_use]
+    pub fn meters(&self) -> &BTreeMap<MeterKey, Meter> {
+        &self.meters
+    }
+
+    /// All books.
+    pub fn all(&self) -> impl Iterator<Item = &Arc<PriceBook>> {
+        self.books.values().flatten()
+    }
+
+    /// A book by name and version.
+    #[must_use]
+    pub fn exact(&self, reference: &BookRef) -> Option<&Arc<PriceBook>> {
+        let versions = self.books.get(&reference.name)?;
+        versions.iter().find(|book| book.reference == *reference)
+    }
+
+    /// The version that prices a period starting at `start` in `zone`: the last one effective on
+    /// that local day. Subscriptions move to a new version at the first period that starts under
+    /// it, never within a period.
+    ///
+    /// # Errors
+    /// When no version is in force on that day, or `start` is out of range.
+    pub fn in_force(
+        &self,
+        name: &str,
+        start: Timestamp,
+        zone: &Zone,
+    ) -> Result<&Arc<PriceBook>, EngineError> {
+        let day = zone.civil(start)?.date();
+        let versions = self.books.get(name).ok_or_else(|| {
+            EngineError::not_found("price book", name, "; publish it with `counterfoil pricing publish FILE`")
+        })?;
+        versions.iter().rev().find(|book| book.effective_from <= day).ok_or_else(|| {
+            EngineError::refused(format!("no version of price book {name:?} is in force on {day}"))
+        })
+    }
+
+    /// Book and plan of a subscription for a period starting at `start`.
+    ///
+    /// # Errors
+    /// When the book or plan does not exist on that day.
+    pub fn plan_at(
+        &self,
+        subscription: &Subscription,
+        start: Timestamp,
+        zone: &Zone,
+    ) -> Result<(&Arc<PriceBook>, &Plan), EngineError> {
+        let book = self.in_force(&subscription.book, start, zone)?;
+        let plan = book.plan(&subscription.plan).ok_or_else(|| {
+            EngineError::not_found(
+                "plan",
+                &subscription.plan,
+                &format!(" in price book {}", book.reference),
+            )
+        })?;
+        Ok((book, plan))
+    }
+}
+
+/// The engine's own meter that counts all events by type.
+///
+/// # Errors
+/// Never; the key is a constant that passes its check.
+pub fn events_meter() -> Result<Meter, EngineError> {
+    let refused = |error: String| EngineError::refused(error);
+    Ok(Meter {
+        key: MeterKey::new(EVENTS_METER).map_err(|error| refused(error.to_string()))?,
+        name: "All events".to_owned(),
+        event_type: String::new(),
+        aggregation: Aggregation::Count,
+        value: None,
+        filters: Vec::new(),
+        group_by: vec!["@type".to_owned()],
+        unit: "events".to_owned(),
+        factor: counterfoil_types::Exact::ONE,
+        rounding: None,
+        per: counterfoil_metering::PerTime::Hour,
+    })
+}
+
+impl Engine {
+    /// Loads all books and meters.
+    ///
+    /// # Errors
+    /// When the store fails or a published book no longer parses.
+    pub async fn books(&self) -> Result<Books, EngineError> {
+        let mut books: BTreeMap<String, Vec<Arc<PriceBook>>> = BTreeMap::new();
+        for row in self.store.books(&self.tenant.id).await? {
+            let book = PriceBook::parse(&row.reference.to_string(), &row.text)?;
+            if book.digest != row.digest {
+                return Err(EngineError::refused(format!(
+                    "price book {} is damaged in the store: its text has hash {}, it was published with {}",
+                    row.reference, book.digest, row.digest
+                )));
+            }
+            books.entry(row.reference.name).or_default().push(Arc::new(book));
+        }
+        for versions in books.values_mut() {
+            versions.sort_by_key(|book| (book.effective_from, book.reference.version.clone()));
+        }
+        let mut meters = BTreeMap::new();
+        for row in self.store.meters(&self.tenant.id).await? {
+            let meter = Meter::try_from(&row.spec)
+                .map_err(|error| EngineError::refused(format!("meter {}: {error}", row.spec.key)))?;
+            meters.insert(meter.key.clone(), meter);
+        }
+        Ok(Books { books, meters })
+    }
+
+    /// Publishes a price book. Publishing the same content again changes nothing.
+    ///
+    /// # Errors
+    /// The same version with other content, a meter defined otherwise, or a plan whose period
+    /// changes between versions.
+    pub async fn publish(&self, book: &PriceBook) -> Result<Published, EngineError> {
+        let known = self.books().await?;
+        if let Some(stored) = known.exact(&book.reference) {
+            if stored.digest == book.digest {
+                return Ok(Published::Already);
+            }
+            return Err(EngineError::refused(format!(
+                "price book {} is published with hash {}, but the file has hash {}; a published version never changes: give the new prices a new version",
+                book.reference, stored.digest, book.digest
+            )));
+        }
+        for other in known.books.get(&book.reference.name).into_iter().flatten() {
+            same_rhythm(book, other)?;
+        }
+        let now = self.clock.now();
+        let mut commit = Commit::default();
+        for spec in &book.spec.meters {
+            self.check_meter(&known, spec)?;
+            let definition = spec.definition_hash();
+            commit.writes.push(Write::RegisterMeter(MeterRow { spec: spec.clone(), definition }));
+        }
+        commit.writes.push(Write::PublishBook(BookRow {
+            reference: book.reference.clone(),
+            digest: book.digest,
+            effective_from: book.effective_from.to_string(),
+            text: book.text.clone(),
+            published_at: now,
+        }));
+        let commit = commit.fact(
+            "price_book.published",
+            format!("price_book.published/{}", book.reference),
+            now,
+            serde_json::json!({"book": book.reference, "sha256": book.digest}),
+        );
+        self.store.commit(&self.tenant.id, &commit).await?;
+        Ok(Published::Now)
+    }
+
+    fn check_meter(&self, known: &Books, spec: &MeterSpec) -> Result<(), EngineError> {
+        let meter = Meter::try_from(spec)
+            .map_err(|error| EngineError::refused(format!("meter {}: {error}", spec.key)))?;
+        match known.meters.get(&spec.key) {
+            Some(stored) if Meter { name: stored.name.clone(), unit: stored.unit.clone(), ..meter.clone() } != *stored => {
+                Err(EngineError::refused(format!(
+                    "meter {} is registered with another definition; usage measured under it would change. Give the new definition another key",
+                    spec.key
+                )))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// What publishing did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Published {
+    /// The book is published now.
+    Now,
+    /// It was published before, with the same content.
+    Already,
+}
+
+fn same_rhythm(book: &PriceBook, other: &PriceBook) -> Result<(), EngineError> {
+    for plan in &book.plans {
+        let Some(before) = other.plan(&plan.key) else { continue };
+        if before.interval != plan.interval || before.alignment != plan.alignment {
+            return Err(EngineError::refused(format!(
+                "plan {} is billed every {} in {} and every {} in {}; its periods would overlap. Give the plan with the new period another key",
+                plan.key, before.interval, other.reference, plan.interval, book.reference
+            )));
+        }
+    }
+    if other.currency != book.currency {
+        return Err(EngineError::refused(format!(
+            "price book {} is in {}, {} in {}; give the book in another currency another name",
+            other.reference, other.currency, book.reference, book.currency
+        )));
+    }
+    Ok(())
+}

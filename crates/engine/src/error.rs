@@ -1,0 +1,74 @@
+//! What can go wrong in a use-case.
+
+use counterfoil_catalog::BookError;
+use counterfoil_invoicing::{AssembleError, CycleError};
+use counterfoil_rating::{RatingError, proration::ProrationError};
+use counterfoil_store::StoreError;
+use counterfoil_types::{ExactError, MoneyError, TimeError};
+use thiserror::Error;
+
+/// An error of a use-case.
+#[derive(Debug, Error)]
+pub enum EngineError {
+    /// The store.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A price book.
+    #[error(transparent)]
+    Book(#[from] BookError),
+    /// A line could not be rated.
+    #[error(transparent)]
+    Rating(#[from] RatingError),
+    /// A number did not fit.
+    #[error(transparent)]
+    Exact(#[from] ExactError),
+    /// An amount did not fit.
+    #[error(transparent)]
+    Money(#[from] MoneyError),
+    /// A period could not be computed.
+    #[error(transparent)]
+    Cycle(#[from] CycleError),
+    /// A date could not be computed with.
+    #[error(transparent)]
+    Time(#[from] TimeError),
+    /// A part of a period could not be computed.
+    #[error(transparent)]
+    Proration(#[from] ProrationError),
+    /// An invoice did not come together.
+    #[error(transparent)]
+    Assemble(#[from] AssembleError),
+    /// Something named does not exist.
+    #[error("there is no {what} {name:?}{hint}")]
+    NotFound {
+        /// What kind of thing.
+        what: &'static str,
+        /// Its name.
+        name: String,
+        /// What to do; starts with a separator, or empty.
+        hint: String,
+    },
+    /// The request contradicts what is there.
+    #[error("{0}")]
+    Refused(String),
+    /// JSON could not be written.
+    #[error("cannot write JSON: {0}")]
+    Json(#[from] serde_json::Error),
+}
+
+impl EngineError {
+    /// Something that does not exist.
+    pub fn not_found(what: &'static str, name: impl ToString, hint: &str) -> Self {
+        Self::NotFound { what, name: name.to_string(), hint: hint.to_owned() }
+    }
+
+    /// A refusal.
+    pub fn refused(why: impl Into<String>) -> Self {
+        Self::Refused(why.into())
+    }
+
+    /// Whether trying again later may help without anything else changing.
+    #[must_use]
+    pub fn is_transient(&self) -> bool {
+        matches!(self, Self::Store(error) if error.is_transient())
+    }
+}

@@ -1,0 +1,159 @@
+//! Rebuilding projections from the ledger, and proving that what is stored is what a fold over
+//! the ledger gives.
+
+use std::collections::HashMap;
+
+use counterfoil_ledger::{LaneId, StoredEvent, effective_as_of};
+use counterfoil_metering::{BucketKey, LaneFold, MeterIndex, State};
+use counterfoil_types::MeterKey;
+use serde::Serialize;
+
+use crate::{Engine, EngineError, project::CHUNK};
+
+/// What a rebuild or check came to.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct RebuildReport {
+    /// Ledger rows read.
+    pub rows: u64,
+    /// Buckets compared (check) or left (rebuild).
+    pub buckets: u64,
+    /// Differences, in words; the first hundred.
+    pub differences: Vec<String>,
+    /// How many there are.
+    pub difference_count: u64,
+}
+
+impl RebuildReport {
+    fn differs(&mut self, what: String) {
+        self.difference_count += 1;
+        if self.differences.len() < 100 {
+            self.differences.push(what);
+        }
+    }
+}
+
+impl Engine {
+    /// Forgets all aggregates and projects the ledger again.
+    ///
+    /// # Errors
+    /// As the store has them; usage stays exact at any point, since what is not projected is
+    /// folded when read.
+    pub async fn rebuild(&self) -> Result<RebuildReport, EngineError> {
+        for lane in self.tenant.lane_ids() {
+            self.store.forget(lane).await?;
+        }
+        let rows = self.project_all().await?.rows;
+        Ok(RebuildReport { rows, ..RebuildReport::default() })
+    }
+
+    /// Folds the whole ledger and compares it with what is stored. What is not projected yet is
+    /// projected first.
+    ///
+    /// # Errors
+    /// As the store has them. Differences are no error but are listed.
+    pub async fn check_aggregates(&self) -> Result<RebuildReport, EngineError> {
+        self.project_all().await?;
+        let books = self.books().await?;
+        let mut keys: Vec<MeterKey> = books.meters().keys().cloned().collect();
+        keys.push(crate::books::events_meter()?.key);
+        let index = self.index_of(&books, &keys);
+        let mut report = RebuildReport::default();
+        for lane in self.tenant.lane_ids() {
+            self.check_lane(&index, lane, &mut report).await?;
+        }
+        Ok(report)
+    }
+
+    async fn check_lane(
+        &self,
+        index: &MeterIndex,
+        lane: LaneId,
+        report: &mut RebuildReport,
+    ) -> Result<(), EngineError> {
+        let progress = self.store.progress(lane).await?;
+        let upto = progress.iter().map(|(_, position)| *position).min().unwrap_or(0);
+        let mut folded = self.fold_lane(index, lane, upto, report).await?;
+        let mut after: Option<BucketKey> = None;
+        loop {
+            let page = self.store.all_buckets(lane, after.as_ref(), CHUNK).await?;
+            let Some(last) = page.last() else { break };
+            after = Some(last.key.clone());
+            for mut bucket in page {
+                report.buckets += 1;
+                let expected = folded.remove(&bucket.key);
+                if let State::Unique { members, .. } = &mut bucket.state {
+                    let hour = bucket.key.period();
+                    let stored =
+                        self.store.members(lane, &bucket.key.customer, &bucket.key.meter, &hour).await?;
+                    *members = stored
+                        .into_iter()
+                        .filter(|(group, _)| *group == bucket.key.group)
+                        .map(|(_, member)| (member, 1))
+                        .collect();
+                }
+                let same = match &expected {
+                    None => bucket.state.events() == 0,
+                    Some(expected) => same_state(expected, &bucket.state),
+                };
+                if !same {
+                    report.differs(format!(
+                        "{} of {} in {}: stored {:?}, folded {:?}",
+                        bucket.key.meter, bucket.key.customer, bucket.key.period(), bucket.state, expected
+                    ));
+                }
+            }
+        }
+        for (key, state) in folded {
+            report.differs(format!(
+                "{} of {} in {}: nothing stored, folded {state:?}",
+                key.meter, key.customer, key.period()
+            ));
+        }
+        Ok(())
+    }
+
+    async fn fold_lane(
+        &self,
+        index: &MeterIndex,
+        lane: LaneId,
+        upto: u64,
+        report: &mut RebuildReport,
+    ) -> Result<HashMap<BucketKey, State>, EngineError> {
+        let mut corrections: HashMap<u64, Vec<StoredEvent>> = HashMap::new();
+        for row in self.store.corrections_of(lane, 1, upto).await? {
+            if let Some(target) = row.target_position {
+                corrections.entry(target).or_default().push(row);
+            }
+        }
+        let mut fold = LaneFold::default();
+        let mut after = 0;
+        loop {
+            let rows = self.store.read(lane, after, upto, None, CHUNK).await?;
+            let Some(last) = rows.last().map(|row| row.position) else { break };
+            after = last;
+            report.rows += rows.len() as u64;
+            for row in rows.iter().filter(|row| row.event.correction.is_none()) {
+                match corrections.get(&row.position) {
+                    None => fold.push(index, &row.event, row.time(), row.position),
+                    Some(own) => {
+                        if let Some(standing) = effective_as_of(row, own, upto) {
+                            fold.push(index, &standing.event, standing.time, standing.position);
+                        }
+                    }
+                }
+            }
+        }
+        Ok(fold.finish())
+    }
+}
+
+/// Whether stored and folded state agree; of members only the set matters, not how often each
+/// occurred.
+fn same_state(folded: &State, stored: &State) -> bool {
+    match (folded, stored) {
+        (State::Unique { n, members }, State::Unique { n: m, members: others }) => {
+            n == m && members.keys().eq(others.keys())
+        }
+        _ => folded == stored,
+    }
+}

@@ -1,0 +1,196 @@
+//! What a customer sees: used, included, remaining, overage and cost so far, per charge.
+
+use counterfoil_invoicing::Subscription;
+use counterfoil_metering::Meter;
+use counterfoil_rating::{RateContext, fraction, rate};
+use counterfoil_types::{BookRef, CustomerId, Exact, MeterKey, Money, Period, PlanKey, Timestamp};
+use serde::Serialize;
+
+use crate::{
+    Engine, EngineError,
+    draft::{As, Account},
+};
+
+/// Usage and cost of one charge in a period.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ChargeUsage {
+    /// The charge.
+    pub charge: String,
+    /// Shown to people.
+    pub name: String,
+    /// The meter.
+    pub meter: MeterKey,
+    /// Unit of the numbers below.
+    pub unit: String,
+    /// Used so far.
+    pub used: Exact,
+    /// Units the plan includes.
+    pub included: Exact,
+    /// Included units not used yet.
+    pub remaining: Exact,
+    /// Units above the included ones.
+    pub overage: Exact,
+    /// Cost so far.
+    pub cost: Money,
+    /// Events that counted.
+    pub events: u64,
+}
+
+/// Usage of one subscription in one period.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct SubscriptionUsage {
+    /// The subscription.
+    pub subscription: String,
+    /// Its price book.
+    pub book: BookRef,
+    /// Its plan.
+    pub plan: PlanKey,
+    /// The billing period.
+    pub period: Period,
+    /// Usage up to here was looked at.
+    pub until: Timestamp,
+    /// Ledger position it is true as of.
+    pub position: u64,
+    /// By charge.
+    pub charges: Vec<ChargeUsage>,
+    /// Sum of the costs.
+    pub cost: Money,
+}
+
+/// The value of one meter over any period.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct MeterValue {
+    /// The meter.
+    pub meter: MeterKey,
+    /// Its unit.
+    pub unit: String,
+    /// Its value.
+    pub value: Exact,
+    /// By group, for meters with groups.
+    pub groups: Vec<(String, Exact)>,
+    /// Events that counted.
+    pub events: u64,
+}
+
+impl Engine {
+    /// Usage of a customer in the billing periods that hold `at`, as of the ledger's head, or
+    /// (slower, from the ledger alone) as of an earlier position.
+    ///
+    /// # Errors
+    /// When the customer does not exist, or a charge cannot be rated.
+    pub async fn current_usage(
+        &self,
+        customer: &CustomerId,
+        at: Timestamp,
+        as_of: Option<u64>,
+    ) -> Result<Vec<SubscriptionUsage>, EngineError> {
+        self.customer(customer).await?;
+        let books = self.books().await?;
+        let mut found = Vec::new();
+        for subscription in self.subscriptions_of(customer).await? {
+            let account = self.account(&books, subscription).await?;
+            if let Some(usage) = self.subscription_usage(&books, &account, at, as_of).await? {
+                found.push(usage);
+            }
+        }
+        Ok(found)
+    }
+
+    async fn subscription_usage(
+        &self,
+        books: &crate::Books,
+        account: &Account,
+        at: Timestamp,
+        as_of: Option<u64>,
+    ) -> Result<Option<SubscriptionUsage>, EngineError> {
+        let Some(number) = account.cycles.period_at(at)? else { return Ok(None) };
+        let Some((period, full)) = account.cycles.period(number)? else { return Ok(None) };
+        let customer = &account.customer;
+        let Subscription { id, .. } = &account.subscription;
+        let (book, plan) = books.plan_at(&account.subscription, period.start, &customer.zone)?;
+        // Levels that last count up to now, not to the end of a period that is still open.
+        let until = period.end.min(self.now()).max(period.start);
+        let read = Period::new(period.start, until);
+        let lane = self.tenant.lane_of(&customer.id);
+        let all: Vec<&Meter> = books.meters().values().collect();
+        let usage = loop {
+            let view = self.lane_view(lane, &all).await?;
+            let at = as_of.map_or(As::Of(&view), As::Rebuilt);
+            if let Some(usage) = self.plan_usage(books, plan, customer, read, at).await? {
+                break usage;
+            }
+        };
+        let mut charges = Vec::new();
+        let mut cost = Money::zero(book.currency);
+        for charge in &plan.charges {
+            let Some(meter) = charge.meter.as_ref().and_then(|key| books.meters().get(key)) else {
+                continue;
+            };
+            let metered = usage.for_rating(meter, &plan.matrix_dimensions(charge))?;
+            let part = fraction(&period, &full, charge.proration, &customer.zone)?;
+            let context = RateContext::new(book.currency, book.rounding).prorated(part);
+            let line = rate(charge, &metered, &context)?;
+            let included = charge.preparation.included.exact();
+            let left = |value: Exact| if value.is_positive() { value } else { Exact::ZERO };
+            cost = cost.checked_add(line.amount)?;
+            charges.push(ChargeUsage {
+                charge: charge.key.clone(),
+                name: charge.name.clone(),
+                meter: meter.key.clone(),
+                unit: meter.unit.clone(),
+                remaining: left(included.sub(&line.units)),
+                overage: left(line.units.sub(&included)),
+                included,
+                used: line.units,
+                cost: line.amount,
+                events: metered.events,
+            });
+        }
+        Ok(Some(SubscriptionUsage {
+            subscription: id.to_string(),
+            book: book.reference.clone(),
+            plan: plan.key.clone(),
+            period,
+            until,
+            position: usage.position,
+            charges,
+            cost,
+        }))
+    }
+
+    /// All meters of a customer over any period; meters without events are left out.
+    ///
+    /// # Errors
+    /// As the store has them.
+    pub async fn metered(
+        &self,
+        customer: &CustomerId,
+        period: Period,
+    ) -> Result<Vec<MeterValue>, EngineError> {
+        let books = self.books().await?;
+        let meters: Vec<&Meter> = books.meters().values().collect();
+        let usage = self.usage(customer, period, &meters).await?;
+        let mut found = Vec::new();
+        for meter in meters {
+            let values = usage.values(meter)?;
+            let value: Exact = values.values().sum();
+            let events = usage.events(&meter.key);
+            if events == 0 && value.is_zero() {
+                continue;
+            }
+            let groups = if meter.group_by.is_empty() {
+                Vec::new()
+            } else {
+                values.into_iter().map(|(group, value)| (group.to_string(), value)).collect()
+            };
+            found.push(MeterValue {
+                meter: meter.key.clone(),
+                unit: meter.unit.clone(),
+                value,
+                groups,
+                events,
+            });
+        }
+        Ok(found)
+    }
+}

@@ -1,0 +1,273 @@
+//! Computing a run: a draft for each planned cycle, a page at a time, several accounts at once.
+
+use std::{collections::HashMap, sync::Arc};
+
+use counterfoil_invoicing::{Invoice, InvoiceState, ItemStatus, Run, RunItem, RunState};
+use counterfoil_ledger::LaneId;
+use counterfoil_metering::Meter;
+use counterfoil_store::{Commit, Write};
+use counterfoil_types::RunId;
+
+use super::{Manifest, Month, RunOptions, manifest_of, needs_computing};
+use crate::{
+    Books, Engine, EngineError,
+    accounts::PAGE,
+    draft::{As, Outcome},
+    usage::LaneView,
+};
+
+/// Accounts computed at once.
+const AT_ONCE: usize = 4;
+/// How often one account is computed again because the projector moved.
+const TRIES: usize = 5;
+
+type Views = Arc<HashMap<LaneId, LaneView>>;
+
+/// What one item came to, with its draft.
+struct Computed {
+    item: RunItem,
+    draft: Option<Box<Invoice>>,
+}
+
+impl Engine {
+    /// Computes all items that are planned or failed, and opens the run for review. `progress`
+    /// hears how many items were computed.
+    ///
+    /// # Errors
+    /// As the store has them; repeating continues.
+    pub async fn compute_run(
+        &self,
+        books: &Arc<Books>,
+        run: Run,
+        options: &RunOptions,
+        progress: &(dyn Fn(u64) + Sync),
+    ) -> Result<Run, EngineError> {
+        if !needs_computing(&run) {
+            return Ok(run);
+        }
+        self.project_all().await?;
+        let open = [ItemStatus::Planned, ItemStatus::Failed, ItemStatus::Parked];
+        let mut after = None;
+        loop {
+            let page = self
+                .store
+                .run_items(&self.tenant.id, &run.id, &open, after.as_ref(), PAGE)
+                .await?;
+            let Some(last) = page.last() else { break };
+            after = Some((last.subscription.clone(), last.cycle));
+            let count = page.len() as u64;
+            let computed = self.compute_page(books, page, options).await?;
+            let mut commit = Commit::default();
+            let mut items = Vec::with_capacity(computed.len());
+            for Computed { item, draft } in computed {
+                if let Some(draft) = draft {
+                    commit.writes.push(Write::PutDraft(draft));
+                }
+                items.push(item);
+            }
+            commit.writes.push(Write::PutRunItems(items));
+            self.store.commit(&self.tenant.id, &commit).await?;
+            progress(count);
+        }
+        let run = Run { state: RunState::Review, ..run };
+        self.store.commit(&self.tenant.id, &Commit::of(Write::UpdateRun(run.clone()))).await?;
+        Ok(run)
+    }
+
+    /// What a run of the month would come to. Nothing is written.
+    ///
+    /// # Errors
+    /// As the store has them.
+    pub async fn dry_run(
+        &self,
+        month: &Month,
+        options: &RunOptions,
+    ) -> Result<Manifest, EngineError> {
+        let books = Arc::new(self.books().await?);
+        let runs = self.store.runs(&self.tenant.id).await?;
+        let done = runs.iter().filter(|run| run.period == month.label()).count();
+        let run = Run {
+            id: RunId::derive(&[self.tenant.id.as_str(), month.label(), "dry"]),
+            period: month.label().to_owned(),
+            // An attempt after the first leaves out what is finalized.
+            attempt: u32::try_from(done).unwrap_or(u32::MAX).saturating_add(1),
+            state: RunState::Computing,
+            started_at: self.clock.now(),
+            approved_by: None,
+            approved_at: None,
+            finalized_at: None,
+        };
+        let mut items = Vec::new();
+        let mut after = None;
+        loop {
+            let page = self
+                .store
+                .subscriptions(&self.tenant.id, None, after.as_ref(), PAGE)
+                .await?;
+            let Some(last) = page.last() else { break };
+            after = Some(last.id.clone());
+            let mut planned = Vec::new();
+            for subscription in page {
+                planned.extend(self.items_of(&books, &run, subscription).await?);
+            }
+            let computed = self.compute_page(&books, planned, options).await?;
+            items.extend(computed.into_iter().map(|computed| computed.item));
+        }
+        manifest_of(run, items)
+    }
+
+    async fn compute_page(
+        &self,
+        books: &Arc<Books>,
+        page: Vec<RunItem>,
+        options: &RunOptions,
+    ) -> Result<Vec<Computed>, EngineError> {
+        let views: Views = Arc::new(self.views(books).await?);
+        let options = Arc::new(options.clone());
+        let mut tasks = tokio::task::JoinSet::new();
+        let mut waiting = page.into_iter();
+        let mut computed = Vec::new();
+        loop {
+            while tasks.len() < AT_ONCE
+                && let Some(item) = waiting.next()
+            {
+                let (engine, books) = (self.clone(), books.clone());
+                let (views, options) = (views.clone(), options.clone());
+                tasks.spawn(async move {
+                    engine.compute_item(&books, item, &options, &views).await
+                });
+            }
+            let Some(done) = tasks.join_next().await else { break };
+            computed.push(done.map_err(|error| {
+                EngineError::refused(format!("computing an account stopped: {error}"))
+            })??);
+        }
+        computed.sort_by(|a, b| {
+            (&a.item.subscription, a.item.cycle).cmp(&(&b.item.subscription, b.item.cycle))
+        });
+        Ok(computed)
+    }
+
+    /// Where all lanes stand, read once for a page.
+    async fn views(&self, books: &Books) -> Result<HashMap<LaneId, LaneView>, EngineError> {
+        let meters: Vec<&Meter> = books.meters().values().collect();
+        let mut views = HashMap::new();
+        for lane in self.tenant.lane_ids() {
+            views.insert(lane, self.lane_view(lane, &meters).await?);
+        }
+        Ok(views)
+    }
+
+    /// Computes one item. Only what may pass by itself is an error; what is wrong with the
+    /// account is its status and reason.
+    async fn compute_item(
+        &self,
+        books: &Books,
+        item: RunItem,
+        options: &RunOptions,
+        views: &HashMap<LaneId, LaneView>,
+    ) -> Result<Computed, EngineError> {
+        match self.try_compute(books, &item, views).await {
+            Ok((Outcome::Invoice(body), before)) => {
+                let draft = Invoice::draft(*body)?;
+                let total = draft.body.total;
+                let objection = options
+                    .bounds
+                    .objection(total, before)
+                    .filter(|_| !options.accept.contains(&item.subscription));
+                let status =
+                    if objection.is_some() { ItemStatus::Parked } else { ItemStatus::Done };
+                let item = RunItem {
+                    status,
+                    reason: objection,
+                    invoice: Some(draft.id),
+                    total: Some(total),
+                    before,
+                    ..item
+                };
+                Ok(Computed { item, draft: Some(Box::new(draft)) })
+            }
+            Ok((Outcome::Nothing(reason), before)) => Ok(Computed {
+                item: RunItem {
+                    status: ItemStatus::Skipped,
+                    reason: Some(reason.to_owned()),
+                    before,
+                    ..item
+                },
+                draft: None,
+            }),
+            Ok((Outcome::Moved, _)) => Ok(Computed {
+                item: RunItem {
+                    status: ItemStatus::Failed,
+                    reason: Some("usage kept changing while it was read; resume the run".to_owned()),
+                    ..item
+                },
+                draft: None,
+            }),
+            Err(error @ EngineError::Store(_)) => Err(error),
+            Err(error) => Ok(Computed {
+                item: RunItem {
+                    status: ItemStatus::Parked,
+                    reason: Some(error.to_string()),
+                    invoice: None,
+                    total: None,
+                    ..item
+                },
+                draft: None,
+            }),
+        }
+    }
+
+    async fn try_compute(
+        &self,
+        books: &Books,
+        item: &RunItem,
+        views: &HashMap<LaneId, LaneView>,
+    ) -> Result<(Outcome, Option<counterfoil_types::Money>), EngineError> {
+        let subscription = self.subscription(&item.subscription).await?;
+        let account = self.account(books, subscription).await?;
+        let Some(cycle) = account.cycles.cycle(item.cycle)? else {
+            return Ok((Outcome::Nothing("the subscription has ended"), None));
+        };
+        let tenant = &self.tenant.id;
+        let before = match item.cycle.checked_sub(1) {
+            Some(number) => {
+                self.store.cycle_summaries(tenant, &item.subscription, number).await?
+            }
+            None => Vec::new(),
+        };
+        let last = before
+            .iter()
+            .rev()
+            .find(|summary| !matches!(summary.state, InvoiceState::Draft | InvoiceState::Void));
+        let lane = self.tenant.lane_of(&account.customer.id);
+        let mut view = views.get(&lane).cloned();
+        for _ in 0..TRIES {
+            let current = match view.take() {
+                Some(view) => view,
+                None => self.lane_view(lane, &books.meters().values().collect::<Vec<_>>()).await?,
+            };
+            let earlier = match (last, cycle.closes) {
+                (Some(last), Some(closes)) => {
+                    let changed = self
+                        .store
+                        .touched_after(lane, &account.customer.id, closes.start, last.position)
+                        .await?
+                        || current.projected < current.head;
+                    if changed {
+                        self.store.invoices_of(tenant, &item.subscription).await?
+                    } else {
+                        Vec::new()
+                    }
+                }
+                _ => Vec::new(),
+            };
+            let outcome =
+                self.compute(books, &account, &cycle, &earlier, As::Of(&current)).await?;
+            if !matches!(outcome, Outcome::Moved) {
+                return Ok((outcome, last.map(|last| last.total)));
+            }
+        }
+        Ok((Outcome::Moved, last.map(|last| last.total)))
+    }
+}

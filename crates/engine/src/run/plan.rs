@@ -1,0 +1,126 @@
+//! Planning a run: which cycles fall due in the month.
+
+use counterfoil_invoicing::{InvoiceState, ItemStatus, Run, RunItem, RunState};
+use counterfoil_store::{Commit, Write};
+use counterfoil_types::{RunId, Zone};
+
+use super::{Month, RunOptions};
+use crate::{Books, Engine, EngineError, accounts::PAGE};
+
+impl Engine {
+    /// The open run of a month, or a new one. A new run of a month that was finalized before
+    /// holds what that one left out.
+    ///
+    /// # Errors
+    /// When the month is not over yet anywhere, grace included.
+    pub async fn open_run(&self, month: &Month, options: &RunOptions) -> Result<Run, EngineError> {
+        let now = self.clock.now();
+        let (_, end) = month.bounds(&Zone::utc())?;
+        // The last zone to end a month lies twelve hours behind UTC.
+        let over = end.plus_micros(12 * 3_600_000_000 + options.grace_micros);
+        if now < over {
+            return Err(EngineError::refused(format!(
+                "{} is not over everywhere yet (with the grace for stragglers it is at {over}; now is {now})",
+                month.label()
+            )));
+        }
+        let runs = self.store.runs(&self.tenant.id).await?;
+        let of_month: Vec<Run> =
+            runs.into_iter().filter(|run| run.period == month.label()).collect();
+        if let Some(open) = of_month.iter().find(|run| run.state != RunState::Finalized) {
+            return Ok(open.clone());
+        }
+        let attempt = u32::try_from(of_month.len()).unwrap_or(u32::MAX) + 1;
+        let run = Run {
+            id: RunId::derive(&[
+                self.tenant.id.as_str(),
+                month.label(),
+                &attempt.to_string(),
+            ]),
+            period: month.label().to_owned(),
+            attempt,
+            state: RunState::Planning,
+            started_at: now,
+            approved_by: None,
+            approved_at: None,
+            finalized_at: None,
+        };
+        let commit = Commit::of(Write::CreateRun(run.clone())).fact(
+            "run.started",
+            format!("run.started/{}", run.id),
+            now,
+            serde_json::json!({"run": run.id, "period": run.period, "attempt": attempt}),
+        );
+        self.store.commit(&self.tenant.id, &commit).await?;
+        self.run(&run.id).await
+    }
+
+    /// Lists the cycles of a run that is being planned, and opens it for computing.
+    ///
+    /// # Errors
+    /// As the store has them; repeating continues.
+    pub async fn plan_run(&self, books: &Books, run: Run) -> Result<Run, EngineError> {
+        if run.state != RunState::Planning {
+            return Ok(run);
+        }
+        let mut after = None;
+        loop {
+            let page = self
+                .store
+                .subscriptions(&self.tenant.id, None, after.as_ref(), PAGE)
+                .await?;
+            let Some(last) = page.last() else { break };
+            after = Some(last.id.clone());
+            let mut items = Vec::new();
+            for subscription in page {
+                items.extend(self.items_of(books, &run, subscription).await?);
+            }
+            self.store.commit(&self.tenant.id, &Commit::of(Write::PutRunItems(items))).await?;
+        }
+        let run = Run { state: RunState::Computing, ..run };
+        self.store.commit(&self.tenant.id, &Commit::of(Write::UpdateRun(run.clone()))).await?;
+        Ok(run)
+    }
+
+    /// The items of one subscription. One whose cycles cannot be computed is one parked item.
+    pub(super) async fn items_of(
+        &self,
+        books: &Books,
+        run: &Run,
+        subscription: counterfoil_invoicing::Subscription,
+    ) -> Result<Vec<RunItem>, EngineError> {
+        let month: Month = run.period.parse()?;
+        let item = |cycle: u32, status: ItemStatus, reason: Option<String>| RunItem {
+            run: run.id,
+            subscription: subscription.id.clone(),
+            customer: subscription.customer.clone(),
+            cycle,
+            status,
+            reason,
+            invoice: None,
+            total: None,
+            before: None,
+        };
+        let account = match self.account(books, subscription.clone()).await {
+            Ok(account) => account,
+            Err(error) if error.is_transient() => return Err(error),
+            Err(error) => return Ok(vec![item(0, ItemStatus::Parked, Some(error.to_string()))]),
+        };
+        let (from, to) = month.bounds(&account.customer.zone)?;
+        let mut items = Vec::new();
+        for cycle in account.cycles.due(from, to)? {
+            // What an earlier attempt finalized is not this attempt's any more.
+            let known = if run.attempt > 1 {
+                self.store
+                    .cycle_summaries(&self.tenant.id, &subscription.id, cycle.number)
+                    .await?
+            } else {
+                Vec::new()
+            };
+            if known.iter().all(|invoice| invoice.state == InvoiceState::Draft) {
+                items.push(item(cycle.number, ItemStatus::Planned, None));
+            }
+        }
+        Ok(items)
+    }
+}

@@ -1,0 +1,389 @@
+//! The one door for writes that are no appends and no projections: facts and changes in one
+//! transaction.
+
+use async_trait::async_trait;
+use counterfoil_invoicing::{Invoice, InvoiceState, Run, RunItem, RunState};
+use counterfoil_store::{
+    BookRow, Commit, Fact, MeterRow, Store, StoreError, Write,
+};
+use counterfoil_types::{InvoiceId, TenantId, Timestamp, decimal::canonical_text};
+use sqlx::SqliteConnection;
+
+use crate::{
+    catalog::{lane_count, number_of},
+    error::store_error,
+    journal, multi,
+    open::SqliteStore,
+    rows::{self, get},
+};
+
+#[async_trait]
+impl Store for SqliteStore {
+    async fn commit(&self, tenant: &TenantId, commit: &Commit) -> Result<(), StoreError> {
+        let mut tx = self.begin().await?;
+        let number = number_of(&mut tx, tenant).await?;
+        for write in &commit.writes {
+            apply(&mut tx, number, write).await?;
+        }
+        for fact in &commit.facts {
+            journal::record(&mut tx, number, fact).await?;
+        }
+        tx.commit().await.map_err(store_error)
+    }
+
+    async fn describe(&self) -> Result<Vec<(String, String)>, StoreError> {
+        let row = sqlx::query(
+            "SELECT sqlite_version(), (SELECT * FROM pragma_journal_mode), (SELECT * FROM pragma_synchronous)",
+        )
+        .fetch_one(&self.read)
+        .await
+        .map_err(store_error)?;
+        let synchronous: i64 = get(&row, 2)?;
+        let (lanes, events) = lane_count(self).await?;
+        let bytes = std::fs::metadata(self.path()).map(|file| file.len()).unwrap_or(0);
+        Ok(vec![
+            ("store".into(), format!("SQLite {}", get::<String>(&row, 0)?)),
+            ("file".into(), self.path().display().to_string()),
+            ("size".into(), format!("{bytes} bytes")),
+            ("journal mode".into(), get(&row, 1)?),
+            ("synchronous".into(), if synchronous >= 2 { "full" } else { "NOT full" }.into()),
+            ("lanes".into(), lanes.to_string()),
+            ("events".into(), events.to_string()),
+        ])
+    }
+}
+
+async fn apply(
+    tx: &mut SqliteConnection,
+    tenant: i64,
+    write: &Write,
+) -> Result<(), StoreError> {
+    match write {
+        Write::PutCustomer(customer) => {
+            sqlx::query(
+                "INSERT INTO customer (tenant, id, body) VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET body = excluded.body",
+            )
+            .bind(tenant)
+            .bind(customer.id.as_str())
+            .bind(rows::to_json(customer)?)
+            .execute(tx)
+            .await
+            .map_err(store_error)?;
+        }
+        Write::PutSubscription(subscription) => {
+            sqlx::query(
+                "INSERT INTO subscription (tenant, id, customer, body) VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE SET customer = excluded.customer, body = excluded.body",
+            )
+            .bind(tenant)
+            .bind(subscription.id.as_str())
+            .bind(subscription.customer.as_str())
+            .bind(rows::to_json(subscription)?)
+            .execute(tx)
+            .await
+            .map_err(store_error)?;
+        }
+        Write::PublishBook(book) => publish(tx, tenant, book).await?,
+        Write::RegisterMeter(meter) => register(tx, tenant, meter).await?,
+        Write::CreateRun(run) => create_run(tx, tenant, run).await?,
+        Write::UpdateRun(run) => update_run(tx, tenant, run).await?,
+        Write::PutRunItems(items) => put_items(tx, tenant, items).await?,
+        Write::PutDraft(invoice) => put_draft(tx, tenant, invoice).await?,
+        Write::DropDraft(invoice) => drop_draft(tx, tenant, invoice).await?,
+        Write::Finalize { invoice, series, at, due_at } => {
+            finalize(tx, tenant, invoice, series, *at, *due_at).await?;
+        }
+    }
+    Ok(())
+}
+
+async fn publish(
+    tx: &mut SqliteConnection,
+    tenant: i64,
+    book: &BookRow,
+) -> Result<(), StoreError> {
+    let stored = sqlx::query(
+        "SELECT digest FROM price_book WHERE tenant = ? AND name = ? AND version = ?",
+    )
+    .bind(tenant)
+    .bind(book.reference.name.as_str())
+    .bind(book.reference.version.as_str())
+    .fetch_optional(&mut *tx)
+    .await
+    .map_err(store_error)?;
+    if let Some(row) = stored {
+        let digest: &[u8] = get(&row, 0)?;
+        if digest == book.digest.0 {
+            return Ok(());
+        }
+        let stored = counterfoil_types::Digest::try_from(digest)
+            .map_err(|error| StoreError::corrupt("price_book", &book.reference, error))?;
+        return Err(StoreError::conflict(
+            format!("price book {}", book.reference),
+            format!("published with hash {stored}, the file has {}", book.digest),
+        ));
+    }
+    sqlx::query(
+        "INSERT INTO price_book (tenant, name, version, digest, effective_from, text, published_at) VALUES (?, ?, ?, ?, ?, ?, ?)",
+    )
+    .bind(tenant)
+    .bind(book.reference.name.as_str())
+    .bind(book.reference.version.as_str())
+    .bind(book.digest.0.to_vec())
+    .bind(book.effective_from.as_str())
+    .bind(book.text.as_str())
+    .bind(book.published_at.micros())
+    .execute(tx)
+    .await
+    .map_err(store_error)?;
+    Ok(())
+}
+
+async fn register(
+    tx: &mut SqliteConnection,
+    tenant: i64,
+    meter: &MeterRow,
+) -> Result<(), StoreError> {
+    let stored = sqlx::query("SELECT definition FROM meter WHERE tenant = ? AND key = ?")
+        .bind(tenant)
+        .bind(meter.spec.key.as_str())
+        .fetch_optional(&mut *tx)
+        .await
+        .map_err(store_error)?;
+    if let Some(row) = stored {
+        let definition: &[u8] = get(&row, 0)?;
+        if definition == meter.definition.0 {
+            return Ok(());
+        }
+        return Err(StoreError::conflict(
+            format!("meter {}", meter.spec.key),
+            "it is registered with another definition; give the new one another key",
+        ));
+    }
+    sqlx::query("INSERT INTO meter (tenant, key, definition, spec) VALUES (?, ?, ?, ?)")
+        .bind(tenant)
+        .bind(meter.spec.key.as_str())
+        .bind(meter.definition.0.to_vec())
+        .bind(rows::to_json(&meter.spec)?)
+        .execute(tx)
+        .await
+        .map_err(store_error)?;
+    Ok(())
+}
+
+async fn create_run(tx: &mut SqliteConnection, tenant: i64, run: &Run) -> Result<(), StoreError> {
+    sqlx::query(
+        "INSERT INTO invoice_run (tenant, id, period, attempt, state, started_at) VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (tenant, id) DO NOTHING",
+    )
+    .bind(tenant)
+    .bind(run.id.to_string())
+    .bind(run.period.as_str())
+    .bind(run.attempt)
+    .bind(run.state.as_str())
+    .bind(run.started_at.micros())
+    .execute(tx)
+    .await
+    .map_err(store_error)?;
+    Ok(())
+}
+
+async fn update_run(tx: &mut SqliteConnection, tenant: i64, run: &Run) -> Result<(), StoreError> {
+    let row = sqlx::query("SELECT state FROM invoice_run WHERE tenant = ? AND id = ?")
+        .bind(tenant)
+        .bind(run.id.to_string())
+        .fetch_optional(&mut *tx)
+        .await
+        .map_err(store_error)?;
+    let state: Option<String> = row.map(|row| get(&row, 0)).transpose()?;
+    let stored = state.as_deref().and_then(RunState::parse);
+    if stored.is_none_or(|stored| stored > run.state) {
+        return Err(StoreError::conflict(
+            format!("run {}", run.id),
+            format!("it is {}, not before {}", state.unwrap_or_default(), run.state.as_str()),
+        ));
+    }
+    sqlx::query(
+        "UPDATE invoice_run SET state = ?, approved_by = ?, approved_at = ?, finalized_at = ? WHERE tenant = ? AND id = ?",
+    )
+    .bind(run.state.as_str())
+    .bind(run.approved_by.as_deref())
+    .bind(run.approved_at.map(Timestamp::micros))
+    .bind(run.finalized_at.map(Timestamp::micros))
+    .bind(tenant)
+    .bind(run.id.to_string())
+    .execute(tx)
+    .await
+    .map_err(store_error)?;
+    Ok(())
+}
+
+async fn put_items(
+    tx: &mut SqliteConnection,
+    tenant: i64,
+    items: &[RunItem],
+) -> Result<(), StoreError> {
+    for chunk in multi::chunks(items) {
+        let mut query = sqlx::query(multi::values(
+            "INSERT INTO run_item (tenant, run, subscription, cycle, customer, status, reason, invoice, currency, total, previous) VALUES",
+            11,
+            chunk.len(),
+            "ON CONFLICT DO UPDATE SET status = excluded.status, reason = excluded.reason, invoice = excluded.invoice, currency = excluded.currency, total = excluded.total, previous = excluded.previous WHERE run_item.status <> 'finalized'",
+        ));
+        for item in chunk {
+            let money = item.total.or(item.before);
+            query = query
+                .bind(tenant)
+                .bind(item.run.to_string())
+                .bind(item.subscription.as_str())
+                .bind(item.cycle)
+                .bind(item.customer.as_str())
+                .bind(item.status.as_str())
+                .bind(item.reason.as_deref())
+                .bind(item.invoice.map(|id| id.to_string()))
+                .bind(money.map(|money| money.currency().code()))
+                .bind(item.total.map(|money| canonical_text(&money.amount())))
+                .bind(item.before.map(|money| canonical_text(&money.amount())));
+        }
+        query.execute(&mut *tx).await.map_err(store_error)?;
+    }
+    Ok(())
+}
+
+async fn put_draft(
+    tx: &mut SqliteConnection,
+    tenant: i64,
+    invoice: &Invoice,
+) -> Result<(), StoreError> {
+    let body = &invoice.body;
+    let done = sqlx::query(
+        "INSERT INTO invoice (tenant, id, customer, subscription, cycle, revision, due_cycle_at, position, state, currency, total, digest, body) VALUES (?, ?, ?, ?, ?, ?, ?, ?, 'draft', ?, ?, ?, ?) ON CONFLICT (tenant, id) DO UPDATE SET customer = excluded.customer, due_cycle_at = excluded.due_cycle_at, position = excluded.position, currency = excluded.currency, total = excluded.total, digest = excluded.digest, body = excluded.body WHERE invoice.state = 'draft'",
+    )
+    .bind(tenant)
+    .bind(invoice.id.to_string())
+    .bind(body.customer.as_str())
+    .bind(body.subscription.as_str())
+    .bind(body.cycle)
+    .bind(body.revision)
+    .bind(body.due_cycle_at.micros())
+    .bind(rows::signed(body.inputs.position))
+    .bind(body.currency.code())
+    .bind(canonical_text(&body.total.amount()))
+    .bind(invoice.digest.0.to_vec())
+    .bind(body.canonical().map_err(|error| StoreError::Driver(error.to_string()))?)
+    .execute(tx)
+    .await
+    .map_err(store_error)?;
+    if done.rows_affected() != 1 {
+        return Err(StoreError::conflict(
+            format!("invoice {}", invoice.id),
+            "it is finalized; finalized invoices never change",
+        ));
+    }
+    Ok(())
+}
+
+async fn drop_draft(
+    tx: &mut SqliteConnection,
+    tenant: i64,
+    invoice: &InvoiceId,
+) -> Result<(), StoreError> {
+    let state = state_of(tx, tenant, invoice).await?;
+    match state {
+        None => Ok(()),
+        Some((InvoiceState::Draft, _)) => {
+            sqlx::query("DELETE FROM invoice WHERE tenant = ? AND id = ?")
+                .bind(tenant)
+                .bind(invoice.to_string())
+                .execute(tx)
+                .await
+                .map_err(store_error)?;
+            Ok(())
+        }
+        Some((state, _)) => Err(StoreError::conflict(
+            format!("invoice {invoice}"),
+            format!("it is {}; only drafts are removed", state.as_str()),
+        )),
+    }
+}
+
+async fn state_of(
+    tx: &mut SqliteConnection,
+    tenant: i64,
+    invoice: &InvoiceId,
+) -> Result<Option<(InvoiceState, Option<String>)>, StoreError> {
+    let row = sqlx::query("SELECT state, number FROM invoice WHERE tenant = ? AND id = ?")
+        .bind(tenant)
+        .bind(invoice.to_string())
+        .fetch_optional(tx)
+        .await
+        .map_err(store_error)?;
+    row.map(|row| {
+        let state: &str = get(&row, 0)?;
+        let state = InvoiceState::parse(state)
+            .ok_or_else(|| StoreError::corrupt("invoice", invoice, format!("state {state:?}")))?;
+        Ok((state, get(&row, 1)?))
+    })
+    .transpose()
+}
+
+async fn finalize(
+    tx: &mut SqliteConnection,
+    tenant: i64,
+    invoice: &InvoiceId,
+    series: &str,
+    at: Timestamp,
+    due_at: Timestamp,
+) -> Result<(), StoreError> {
+    match state_of(&mut *tx, tenant, invoice).await? {
+        Some((InvoiceState::Draft, _)) => {}
+        Some(_) => return Ok(()),
+        None => {
+            return Err(StoreError::conflict(
+                format!("invoice {invoice}"),
+                "there is no such draft; compute the run again",
+            ));
+        }
+    }
+    let row = sqlx::query(
+        "INSERT INTO invoice_series (tenant, series, last) VALUES (?, ?, 1) ON CONFLICT DO UPDATE SET last = last + 1 RETURNING last",
+    )
+    .bind(tenant)
+    .bind(series)
+    .fetch_one(&mut *tx)
+    .await
+    .map_err(store_error)?;
+    let last: i64 = get(&row, 0)?;
+    let number = format!("{series}{last:06}");
+    let done = sqlx::query(
+        "UPDATE invoice SET state = CASE WHEN total = '0' THEN 'paid' ELSE 'pending' END, number = ?, issued_at = ?, due_at = ? WHERE tenant = ? AND id = ? AND state = 'draft'",
+    )
+    .bind(number.as_str())
+    .bind(at.micros())
+    .bind(due_at.micros())
+    .bind(tenant)
+    .bind(invoice.to_string())
+    .execute(&mut *tx)
+    .await
+    .map_err(store_error)?;
+    if done.rows_affected() != 1 {
+        return Err(StoreError::conflict(format!("invoice {invoice}"), "it is no draft any more"));
+    }
+    let body = serde_json::json!({"invoice": invoice, "number": number, "due_at": due_at});
+    let fact = Fact {
+        kind: "invoice.finalized".to_owned(),
+        key: format!("invoice.finalized/{invoice}"),
+        at,
+        body: body.clone(),
+    };
+    journal::record(&mut *tx, tenant, &fact).await?;
+    sqlx::query(
+        "INSERT INTO outbox (tenant, key, kind, body, created_at) VALUES (?, ?, 'invoice.issued', ?, ?) ON CONFLICT DO NOTHING",
+    )
+    .bind(tenant)
+    .bind(format!("invoice.issued/{invoice}"))
+    .bind(rows::to_json(&body)?)
+    .bind(at.micros())
+    .execute(tx)
+    .await
+    .map_err(store_error)?;
+    Ok(())
+}

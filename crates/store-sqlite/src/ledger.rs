@@ -1,0 +1,148 @@
+//! The ledger port: appending (see [`crate::append`]) and reading.
+
+use async_trait::async_trait;
+use counterfoil_ledger::{LaneId, Receipt, StoredEvent, key_hash};
+use counterfoil_store::{LaneHead, LedgerStore, Pending, StoreError, Tenant};
+use counterfoil_types::{CustomerId, TenantId, Timestamp};
+use sqlx::SqliteConnection;
+
+use crate::{
+    append,
+    error::store_error,
+    multi,
+    open::SqliteStore,
+    rows::{self, event_query, get, signed, unsigned},
+};
+
+#[async_trait]
+impl LedgerStore for SqliteStore {
+    async fn append(
+        &self,
+        tenant: &Tenant,
+        batch: &[Pending],
+        now: Timestamp,
+    ) -> Result<Vec<Receipt>, StoreError> {
+        if batch.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut tx = self.begin().await?;
+        let receipts = append::append(&mut tx, tenant, batch, now).await?;
+        tx.commit().await.map_err(store_error)?;
+        Ok(receipts)
+    }
+
+    async fn heads(&self, tenant: &Tenant) -> Result<Vec<LaneHead>, StoreError> {
+        let rows = sqlx::query(
+            "SELECT lane_id, position, recorded_at FROM lane WHERE tenant = ? ORDER BY lane_id",
+        )
+        .bind(tenant.number)
+        .fetch_all(&self.read)
+        .await
+        .map_err(store_error)?;
+        rows.iter()
+            .map(|row| {
+                Ok(LaneHead {
+                    lane: LaneId(get(row, 0)?),
+                    position: unsigned(get(row, 1)?),
+                    recorded_at: Timestamp::from_micros(get(row, 2)?),
+                })
+            })
+            .collect()
+    }
+
+    async fn read(
+        &self,
+        lane: LaneId,
+        after: u64,
+        upto: u64,
+        customer: Option<&CustomerId>,
+        limit: u32,
+    ) -> Result<Vec<StoredEvent>, StoreError> {
+        let query = match customer {
+            None => sqlx::query(event_query!(
+                "WHERE lane_id = ? AND position > ? AND position <= ? ORDER BY position LIMIT ?"
+            )),
+            Some(_) => sqlx::query(event_query!(
+                "WHERE lane_id = ? AND position > ? AND position <= ? AND customer = ? ORDER BY position LIMIT ?"
+            )),
+        };
+        let query = query.bind(lane.0).bind(signed(after)).bind(signed(upto));
+        let query = match customer {
+            Some(customer) => query.bind(customer.as_str()),
+            None => query,
+        };
+        let rows = query.bind(limit).fetch_all(&self.read).await.map_err(store_error)?;
+        rows.iter().map(rows::event).collect()
+    }
+
+    async fn rows_at(
+        &self,
+        lane: LaneId,
+        positions: &[u64],
+    ) -> Result<Vec<StoredEvent>, StoreError> {
+        let mut connection = self.read.acquire().await.map_err(store_error)?;
+        rows_at(&mut connection, lane, positions).await
+    }
+
+    async fn corrections_of(
+        &self,
+        lane: LaneId,
+        first: u64,
+        last: u64,
+    ) -> Result<Vec<StoredEvent>, StoreError> {
+        let mut connection = self.read.acquire().await.map_err(store_error)?;
+        corrections_of(&mut connection, lane, first, last).await
+    }
+
+    async fn find(
+        &self,
+        tenant: &TenantId,
+        source: &str,
+        id: &str,
+    ) -> Result<Option<StoredEvent>, StoreError> {
+        let mut connection = self.read.acquire().await.map_err(store_error)?;
+        append::row_by_key(&mut connection, &key_hash(tenant, source, id)).await
+    }
+}
+
+pub(crate) async fn rows_at(
+    connection: &mut SqliteConnection,
+    lane: LaneId,
+    positions: &[u64],
+) -> Result<Vec<StoredEvent>, StoreError> {
+    let mut found = Vec::with_capacity(positions.len());
+    for chunk in multi::chunks(positions) {
+        let mut query = sqlx::query(multi::list(
+            event_query!("WHERE lane_id = ? AND position IN"),
+            chunk.len(),
+            "ORDER BY position",
+        ))
+        .bind(lane.0);
+        for position in chunk {
+            query = query.bind(signed(*position));
+        }
+        for row in query.fetch_all(&mut *connection).await.map_err(store_error)? {
+            found.push(rows::event(&row)?);
+        }
+    }
+    found.sort_by_key(|row| row.position);
+    Ok(found)
+}
+
+pub(crate) async fn corrections_of(
+    connection: &mut SqliteConnection,
+    lane: LaneId,
+    first: u64,
+    last: u64,
+) -> Result<Vec<StoredEvent>, StoreError> {
+    let rows = sqlx::query(event_query!(
+        "WHERE lane_id = ? AND target IS NOT NULL AND target BETWEEN ? AND ? ORDER BY position"
+    ))
+    .bind(lane.0)
+    .bind(signed(first))
+    .bind(signed(last))
+    .fetch_all(connection)
+    .await
+    .map_err(store_error)?;
+    rows.iter().map(rows::event).collect()
+}

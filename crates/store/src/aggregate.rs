@@ -1,0 +1,122 @@
+//! The aggregates port.
+
+use async_trait::async_trait;
+use counterfoil_ledger::LaneId;
+use counterfoil_metering::{BucketKey, GroupKey, State};
+use counterfoil_types::{CustomerId, MeterKey, Period, Timestamp};
+
+use crate::error::StoreError;
+
+/// A stored aggregate. Members of unique counts lie apart (see [`MemberDelta`]).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Bucket {
+    /// Whose, what, when.
+    pub key: BucketKey,
+    /// What it remembers.
+    pub state: State,
+    /// Least position of an original event ever seen in it.
+    pub first: u64,
+    /// Greatest position of an original event ever seen in it.
+    pub last: u64,
+    /// Greatest position of anything that changed it, corrections included.
+    pub touched: u64,
+}
+
+/// A change of how often a member occurs in an hour (unique counts).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MemberDelta {
+    /// Whose.
+    pub customer: CustomerId,
+    /// By which meter.
+    pub meter: MeterKey,
+    /// In which group.
+    pub group: GroupKey,
+    /// Start of the hour.
+    pub hour: Timestamp,
+    /// The member.
+    pub member: String,
+    /// How much to add to its count.
+    pub by: i64,
+}
+
+/// One step of the projector: all of it takes effect, or none.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Projection {
+    /// The lane.
+    pub lane: LaneId,
+    /// The meters it advances, all standing at `from`.
+    pub meters: Vec<MeterKey>,
+    /// Where they stood.
+    pub from: u64,
+    /// Where they stand afterwards.
+    pub to: u64,
+    /// Buckets to write, replacing what was there.
+    pub buckets: Vec<Bucket>,
+    /// Member counts to add.
+    pub members: Vec<MemberDelta>,
+}
+
+/// Reading and writing aggregates.
+#[async_trait]
+pub trait AggregateStore: Send + Sync {
+    /// How far each meter is projected in a lane. Meters never projected are absent.
+    async fn progress(&self, lane: LaneId) -> Result<Vec<(MeterKey, u64)>, StoreError>;
+
+    /// The stored buckets among `keys`.
+    async fn buckets(&self, lane: LaneId, keys: &[BucketKey]) -> Result<Vec<Bucket>, StoreError>;
+
+    /// Applies a projection if all its meters still stand at `from` (absent counts as 0).
+    ///
+    /// # Errors
+    /// [`StoreError::Conflict`] when another projector was faster; nothing was written.
+    async fn project(&self, projection: &Projection) -> Result<(), StoreError>;
+
+    /// A customer's buckets: day buckets starting in any of `days` and hour buckets starting in
+    /// any of `hours`; of one meter only, when given.
+    async fn usage(
+        &self,
+        lane: LaneId,
+        customer: &CustomerId,
+        meter: Option<&MeterKey>,
+        days: &[Period],
+        hours: &[Period],
+    ) -> Result<Vec<Bucket>, StoreError>;
+
+    /// Hour buckets of one meter in a lane over hours starting in `hours`, all customers.
+    async fn meter_buckets(
+        &self,
+        lane: LaneId,
+        meter: &MeterKey,
+        hours: &Period,
+    ) -> Result<Vec<Bucket>, StoreError>;
+
+    /// The different members of a unique count over hours starting in `hours`, by group.
+    async fn members(
+        &self,
+        lane: LaneId,
+        customer: &CustomerId,
+        meter: &MeterKey,
+        hours: &Period,
+    ) -> Result<Vec<(GroupKey, String)>, StoreError>;
+
+    /// Whether anything of a customer before `before` was touched after position `after`: the
+    /// sign of late events and corrections.
+    async fn touched_after(
+        &self,
+        lane: LaneId,
+        customer: &CustomerId,
+        before: Timestamp,
+        after: u64,
+    ) -> Result<bool, StoreError>;
+
+    /// All hour buckets of a lane in key order after `after`, at most `limit`.
+    async fn all_buckets(
+        &self,
+        lane: LaneId,
+        after: Option<&BucketKey>,
+        limit: u32,
+    ) -> Result<Vec<Bucket>, StoreError>;
+
+    /// Forgets all aggregates and progress of a lane.
+    async fn forget(&self, lane: LaneId) -> Result<(), StoreError>;
+}

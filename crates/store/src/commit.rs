@@ -1,0 +1,74 @@
+//! The one door for writes: a list of facts and changes that take effect together.
+//!
+//! Every [`Write`] is idempotent: repeating a commit whose outcome was unknown changes nothing
+//! more. What a write may not do (replace a finalized invoice, change a published book) is refused
+//! by the backend with [`crate::StoreError::Conflict`], whatever the caller believes.
+
+use counterfoil_invoicing::{Customer, Invoice, Run, RunItem, Subscription};
+use counterfoil_types::{InvoiceId, Timestamp};
+
+use crate::{
+    catalog::{BookRow, MeterRow},
+    journal::Fact,
+};
+
+/// One change.
+#[derive(Clone, Debug)]
+pub enum Write {
+    /// Creates or replaces a customer.
+    PutCustomer(Customer),
+    /// Creates or replaces a subscription.
+    PutSubscription(Subscription),
+    /// Publishes a price book. The same version with another hash is a conflict.
+    PublishBook(BookRow),
+    /// Registers a meter. The same key with another definition is a conflict.
+    RegisterMeter(MeterRow),
+    /// Creates a run; one with the same id stays as it is.
+    CreateRun(Run),
+    /// Replaces a run's state, approval and times. A run never goes back.
+    UpdateRun(Run),
+    /// Creates or replaces items of a run. A finalized item stays as it is.
+    PutRunItems(Vec<RunItem>),
+    /// Creates or replaces a draft. A finalized invoice under its id is a conflict.
+    PutDraft(Box<Invoice>),
+    /// Removes a draft that is not to be billed; a finalized invoice is a conflict.
+    DropDraft(InvoiceId),
+    /// Gives a draft the next number of its series and makes it pending, or paid when nothing is
+    /// owed. One that is finalized
+    /// already stays as it is. The fact `invoice.finalized` and the outbox row `invoice.issued`
+    /// are recorded with it.
+    Finalize {
+        /// The draft.
+        invoice: InvoiceId,
+        /// Prefix of the number, for example `INV-2026-`.
+        series: String,
+        /// When.
+        at: Timestamp,
+        /// When it must be paid.
+        due_at: Timestamp,
+    },
+}
+
+/// Facts and changes that take effect together.
+#[derive(Clone, Debug, Default)]
+pub struct Commit {
+    /// The facts.
+    pub facts: Vec<Fact>,
+    /// The changes, made in order.
+    pub writes: Vec<Write>,
+}
+
+impl Commit {
+    /// A commit with one change.
+    #[must_use]
+    pub fn of(write: Write) -> Self {
+        Self { facts: Vec::new(), writes: vec![write] }
+    }
+
+    /// Adds a fact.
+    #[must_use]
+    pub fn fact(mut self, kind: &str, key: String, at: Timestamp, body: serde_json::Value) -> Self {
+        self.facts.push(Fact { kind: kind.to_owned(), key, at, body });
+        self
+    }
+}
