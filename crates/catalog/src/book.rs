@@ -75,10 +75,14 @@ impl PriceBook {
         })?;
         let mut meters: Vec<Meter> = Vec::new();
         for (at, meter) in spec.meters.iter().enumerate() {
-            let checked = Meter::try_from(meter)
-                .map_err(|error| SpecError::new(format!("meter[{at}].{}", error.key), error.message))?;
+            let checked = Meter::try_from(meter).map_err(|error| {
+                SpecError::new(format!("meter[{at}].{}", error.key), error.message)
+            })?;
             if meters.iter().any(|other| other.key == checked.key) {
-                return Err(SpecError::new(format!("meter[{at}].key"), "stands twice in this book"));
+                return Err(SpecError::new(
+                    format!("meter[{at}].key"),
+                    "stands twice in this book",
+                ));
             }
             meters.push(checked);
         }
@@ -148,7 +152,11 @@ fn check_meter(charge: &Charge, meters: &[Meter]) -> Result<(), SpecError> {
         let known: Vec<&str> = meters.iter().map(|meter| meter.key.as_str()).collect();
         return Err(SpecError::new(
             "meter",
-            format!("there is no meter {:?} in this book (it has: {})", key.as_str(), known.join(", ")),
+            format!(
+                "there is no meter {:?} in this book (it has: {})",
+                key.as_str(),
+                known.join(", ")
+            ),
         ));
     };
     match &charge.model {
@@ -157,7 +165,9 @@ fn check_meter(charge: &Charge, meters: &[Meter]) -> Result<(), SpecError> {
                 if !meter.group_by.contains(&dimension) {
                     return Err(SpecError::new(
                         "rates",
-                        format!("meter {key} is not grouped by {dimension:?}; add it to the meter's `group_by`"),
+                        format!(
+                            "meter {key} is not grouped by {dimension:?}; add it to the meter's `group_by`"
+                        ),
                     ));
                 }
             }
@@ -167,7 +177,9 @@ fn check_meter(charge: &Charge, meters: &[Meter]) -> Result<(), SpecError> {
         {
             return Err(SpecError::new(
                 "meter",
-                format!("per-transaction rules need a meter with aggregation `sum`; {key} has another"),
+                format!(
+                    "per-transaction rules need a meter with aggregation `sum`; {key} has another"
+                ),
             ));
         }
         _ => {}

@@ -1,6 +1,9 @@
 //! From the path of a key, `plan[0].charge[2].tiers[1].up_to`, to its line in the file.
 
-use toml::{Spanned, de::{DeTable, DeValue}};
+use toml::{
+    Spanned,
+    de::{DeTable, DeValue},
+};
 
 /// Line and column (from 1) of a byte offset.
 #[must_use]
@@ -24,7 +27,7 @@ pub fn offset_of(text: &str, path: &str) -> usize {
         };
         let Some(value) = table.and_then(|table| entry(table, name)) else { break };
         let element = match (index, value.get_ref()) {
-            (Some(index), DeValue::Array(items)) => items.iter().nth(index),
+            (Some(index), DeValue::Array(items)) => items.get(index),
             _ => Some(value),
         };
         let Some(element) = element else { break };

@@ -1,5 +1,7 @@
 //! The shipped price books load, their examples hold, mistakes are located.
 
+#![cfg(test)]
+
 use counterfoil_catalog::{PriceBook, run_examples, schema::price_book_schema};
 
 fn pricing_dir() -> std::path::PathBuf {
@@ -28,7 +30,12 @@ fn shipped_books_load_and_their_examples_hold() {
         let outcomes = run_examples(&book).unwrap();
         assert!(!outcomes.is_empty(), "{name} has worked examples");
         for outcome in outcomes {
-            assert!(outcome.deviations.is_empty(), "{name}: {}: {:?}", outcome.name, outcome.deviations);
+            assert!(
+                outcome.deviations.is_empty(),
+                "{name}: {}: {:?}",
+                outcome.name,
+                outcome.deviations
+            );
         }
     }
 }
@@ -60,7 +67,11 @@ fn the_committed_schema_is_the_schema_of_the_types() {
         std::fs::write(&path, price_book_schema()).unwrap();
         return;
     }
-    assert_eq!(committed, price_book_schema(), "run the tests with COUNTERFOIL_UPDATE=1 and commit");
+    assert_eq!(
+        committed,
+        price_book_schema(),
+        "run the tests with COUNTERFOIL_UPDATE=1 and commit"
+    );
 }
 
 #[test]
@@ -79,13 +90,33 @@ fn mistakes_are_reported_by_file_line_and_key() {
     let line_of = |needle: &str| good.lines().position(|line| line.contains(needle)).unwrap() + 1;
     for (from, to, line, says) in [
         ("unit_price = \"0.005\"", "unit_price = 0.005", line_of("\"0.005\""), "quotes"),
-        ("{ unit_price = \"0.005\" }", "{ up_to = 200000, unit_price = \"0.005\" }", line_of("\"0.005\""), "must be open"),
+        (
+            "{ unit_price = \"0.005\" }",
+            "{ up_to = 200000, unit_price = \"0.005\" }",
+            line_of("\"0.005\""),
+            "must be open",
+        ),
         ("up_to = 100,", "up_to = -5,", line_of("up_to = 100,"), "does not lie above"),
         ("currency = \"USD\"", "currency = \"DOLLAR\"", line_of("currency"), "ISO 4217"),
-        ("meter = \"bandwidth_gb\"", "meter = \"bandwith_gb\"", line_of("meter = \"bandwidth_gb\""), "no meter"),
-        ("model = \"per_unit\"", "model = \"per_units\"", line_of("model = \"per_unit\""), "per_unit"),
+        (
+            "meter = \"bandwidth_gb\"",
+            "meter = \"bandwith_gb\"",
+            line_of("meter = \"bandwidth_gb\""),
+            "no meter",
+        ),
+        (
+            "model = \"per_unit\"",
+            "model = \"per_units\"",
+            line_of("model = \"per_unit\""),
+            "per_unit",
+        ),
         ("included = 5\n", "inclded = 5\n", line_of("included = 5"), "inclded"),
-        ("effective_from = \"2026-01-01\"", "effective_from = \"soon\"", line_of("effective_from"), "date"),
+        (
+            "effective_from = \"2026-01-01\"",
+            "effective_from = \"soon\"",
+            line_of("effective_from"),
+            "date",
+        ),
     ] {
         let broken = good.replace(from, to);
         assert_ne!(broken, good, "{from}");

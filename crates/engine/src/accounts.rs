@@ -87,17 +87,12 @@ impl Engine {
     /// # Errors
     /// When customer, book or plan do not exist, currencies differ, or the subscription would
     /// bill a meter that another one of the customer bills at the same time.
-    pub async fn start_subscription(
-        &self,
-        subscription: &Subscription,
-    ) -> Result<(), EngineError> {
+    pub async fn start_subscription(&self, subscription: &Subscription) -> Result<(), EngineError> {
         let customer = self.customer(&subscription.customer).await?;
         if subscription.end.is_some_and(|end| end <= subscription.start) {
             return Err(EngineError::refused("a subscription must end after it starts"));
         }
-        if let Some(stored) =
-            self.store.subscription(&self.tenant.id, &subscription.id).await?
-        {
+        if let Some(stored) = self.store.subscription(&self.tenant.id, &subscription.id).await? {
             if stored == *subscription {
                 return Ok(());
             }
@@ -170,7 +165,9 @@ impl Engine {
             return Ok(subscription);
         }
         if let Some(ended) = subscription.end {
-            return Err(EngineError::refused(format!("subscription {id} ended on {ended} already")));
+            return Err(EngineError::refused(format!(
+                "subscription {id} ended on {ended} already"
+            )));
         }
         if end <= subscription.start {
             return Err(EngineError::refused("a subscription must end after it starts"));

@@ -53,7 +53,11 @@ impl Books {
     ) -> Result<&Arc<PriceBook>, EngineError> {
         let day = zone.civil(start)?.date();
         let versions = self.books.get(name).ok_or_else(|| {
-            EngineError::not_found("price book", name, "; publish it with `counterfoil pricing publish FILE`")
+            EngineError::not_found(
+                "price book",
+                name,
+                "; publish it with `counterfoil pricing publish FILE`",
+            )
         })?;
         versions.iter().rev().find(|book| book.effective_from <= day).ok_or_else(|| {
             EngineError::refused(format!("no version of price book {name:?} is in force on {day}"))
@@ -125,8 +129,9 @@ impl Engine {
         }
         let mut meters = BTreeMap::new();
         for row in self.store.meters(&self.tenant.id).await? {
-            let meter = Meter::try_from(&row.spec)
-                .map_err(|error| EngineError::refused(format!("meter {}: {error}", row.spec.key)))?;
+            let meter = Meter::try_from(&row.spec).map_err(|error| {
+                EngineError::refused(format!("meter {}: {error}", row.spec.key))
+            })?;
             meters.insert(meter.key.clone(), meter);
         }
         Ok(Books { books, meters })
@@ -179,7 +184,13 @@ impl Engine {
         let meter = Meter::try_from(spec)
             .map_err(|error| EngineError::refused(format!("meter {}: {error}", spec.key)))?;
         match known.meters.get(&spec.key) {
-            Some(stored) if Meter { name: stored.name.clone(), unit: stored.unit.clone(), ..meter.clone() } != *stored => {
+            Some(stored)
+                if Meter {
+                    name: stored.name.clone(),
+                    unit: stored.unit.clone(),
+                    ..meter.clone()
+                } != *stored =>
+            {
                 Err(EngineError::refused(format!(
                     "meter {} is registered with another definition; usage measured under it would change. Give the new definition another key",
                     spec.key

@@ -5,15 +5,12 @@ use std::collections::HashSet;
 use counterfoil_catalog::PriceBook;
 use counterfoil_invoicing::{
     Customer, Cycle, Cycles, Draft, Inputs, Invoice, InvoiceBody, InvoiceLine, InvoiceState,
-    LineKind, Subscription, assemble,
-    assemble::PlanMinimum,
-    cycle::CycleNumber,
+    LineKind, Subscription, assemble, assemble::PlanMinimum, cycle::CycleNumber,
     invoice::ENGINE_VERSION,
 };
 use counterfoil_metering::Meter;
 use counterfoil_rating::{
-    Charge, LatePolicy, Model, Plan, RateContext, Timing, Usage, fraction, rate,
-    spec::Recurrence,
+    Charge, LatePolicy, Model, Plan, RateContext, Timing, Usage, fraction, rate, spec::Recurrence,
 };
 use counterfoil_types::{Exact, Money, Period};
 
@@ -111,7 +108,8 @@ impl Engine {
         let mut minimum = None;
         let mut priced = None;
         if let (Some(period), Some(full)) = (cycle.closes, cycle.closes_full) {
-            let (book, plan) = books.plan_at(&account.subscription, period.start, &customer.zone)?;
+            let (book, plan) =
+                books.plan_at(&account.subscription, period.start, &customer.zone)?;
             priced = Some(book.clone());
             let Some(usage) = self.plan_usage(books, plan, customer, period, at).await? else {
                 return Ok(Outcome::Moved);
@@ -144,7 +142,8 @@ impl Engine {
             }
         }
         if let (Some(period), Some(full)) = (cycle.opens, cycle.opens_full) {
-            let (book, plan) = books.plan_at(&account.subscription, period.start, &customer.zone)?;
+            let (book, plan) =
+                books.plan_at(&account.subscription, period.start, &customer.zone)?;
             for charge in &plan.charges {
                 let advance = !charge.is_metered() && charge.timing == Timing::Advance;
                 let due = charge.recurrence == Recurrence::Recurring || cycle.number == 0;
@@ -256,8 +255,7 @@ impl Engine {
             if plan.late_events == LatePolicy::ReportOnly {
                 continue;
             }
-            let Some(usage) =
-                self.plan_usage(books, plan, &account.customer, period, at).await?
+            let Some(usage) = self.plan_usage(books, plan, &account.customer, period, at).await?
             else {
                 return Ok(None);
             };
@@ -319,9 +317,7 @@ fn line(
     let context = RateContext::new(book.currency, book.rounding).prorated(part);
     let meter = charge.meter.as_ref().and_then(|key| books.meters().get(key));
     let metered: Usage = match (meter, usage) {
-        (Some(meter), Some(usage)) => {
-            usage.for_rating(meter, &plan.matrix_dimensions(charge))?
-        }
+        (Some(meter), Some(usage)) => usage.for_rating(meter, &plan.matrix_dimensions(charge))?,
         _ => Usage::default(),
     };
     let rated = rate(charge, &metered, &context)?;

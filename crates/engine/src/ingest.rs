@@ -1,6 +1,6 @@
 //! Ingest: guards, lanes and hashes, then one append. A bad event never sinks its neighbours.
 
-use counterfoil_ledger::{Event, Receipt};
+use counterfoil_ledger::{Event, Receipt, Reject, content_hash};
 use counterfoil_store::Pending;
 use counterfoil_types::Timestamp;
 
@@ -11,6 +11,17 @@ use crate::{Engine, EngineError};
 pub struct IngestOptions {
     /// The events may be older than the tenant's window.
     pub backfill: bool,
+}
+
+/// An event on its way: looked at, not stored yet.
+#[derive(Clone, Debug)]
+pub enum Prepared {
+    /// May be appended.
+    Ready(Pending),
+    /// Lies outside the window of time; stored before or rejected.
+    Late(Pending, Reject),
+    /// Was not readable.
+    Refused(Reject),
 }
 
 impl Engine {
@@ -24,29 +35,44 @@ impl Engine {
         options: IngestOptions,
     ) -> Result<Vec<Receipt>, EngineError> {
         let now = self.clock.now();
-        let prepared = self.prepare(events, options, now);
+        let prepared = events.into_iter().map(|event| self.prepare(event, options, now)).collect();
         self.append_prepared(prepared, now).await
     }
 
     /// The part of ingest that needs no store: guards and hashes. It may run elsewhere while the
     /// previous batch is being written.
     #[must_use]
-    pub fn prepare(
+    pub fn prepare(&self, event: Event, options: IngestOptions, now: Timestamp) -> Prepared {
+        let time = event.time.unwrap_or(now);
+        let verdict = self.tenant.guards.check(time, now, options.backfill);
+        let pending = Pending::new(&self.tenant, event);
+        match verdict {
+            Ok(()) => Prepared::Ready(pending),
+            Err(reject) => Prepared::Late(pending, reject),
+        }
+    }
+
+    /// The receipt of an event outside the window: dedupe holds for ever, so one that was stored
+    /// in its time is a duplicate (or a conflict), not a rejection.
+    async fn receipt_outside_window(
         &self,
-        events: Vec<Event>,
-        options: IngestOptions,
-        now: Timestamp,
-    ) -> Vec<Result<Pending, Receipt>> {
-        events
-            .into_iter()
-            .map(|event| {
-                let time = event.time.unwrap_or(now);
-                match self.tenant.guards.check(time, now, options.backfill) {
-                    Ok(()) => Ok(Pending::new(&self.tenant, event)),
-                    Err(reject) => Err(Receipt::Rejected(reject)),
+        pending: &Pending,
+        reject: Reject,
+    ) -> Result<Receipt, EngineError> {
+        let event = &pending.event;
+        let stored = self.store.find(&self.tenant.id, &event.source, &event.id).await?;
+        Ok(match stored {
+            None => Receipt::Rejected(reject),
+            Some(row) => {
+                let (lane, position) = (row.lane, row.position);
+                let stored = content_hash(&self.tenant.id, &row.event);
+                if stored == pending.content {
+                    Receipt::Duplicate { lane, position }
+                } else {
+                    Receipt::Conflict { lane, position, stored, given: pending.content }
                 }
-            })
-            .collect()
+            }
+        })
     }
 
     /// Appends what [`Engine::prepare`] prepared.
@@ -55,18 +81,22 @@ impl Engine {
     /// As [`Engine::ingest`].
     pub async fn append_prepared(
         &self,
-        prepared: Vec<Result<Pending, Receipt>>,
+        prepared: Vec<Prepared>,
         now: Timestamp,
     ) -> Result<Vec<Receipt>, EngineError> {
         let mut receipts: Vec<Option<Receipt>> = Vec::with_capacity(prepared.len());
         let mut batch = Vec::with_capacity(prepared.len());
         for item in prepared {
             match item {
-                Ok(pending) => {
+                Prepared::Ready(pending) => {
                     batch.push(pending);
                     receipts.push(None);
                 }
-                Err(receipt) => receipts.push(Some(receipt)),
+                Prepared::Late(pending, reject) => {
+                    let receipt = self.receipt_outside_window(&pending, reject).await?;
+                    receipts.push(Some(receipt));
+                }
+                Prepared::Refused(reject) => receipts.push(Some(Receipt::Rejected(reject))),
             }
         }
         let mut stored = self.store.append(&self.tenant, &batch, now).await?.into_iter();
@@ -74,7 +104,9 @@ impl Engine {
             .into_iter()
             .map(|receipt| {
                 receipt.or_else(|| stored.next()).ok_or_else(|| {
-                    EngineError::refused("the store returned too few receipts; send the batch again")
+                    EngineError::refused(
+                        "the store returned too few receipts; send the batch again",
+                    )
                 })
             })
             .collect()

@@ -30,8 +30,7 @@ async fn cohorts(
     books: &Books,
     lane: LaneId,
 ) -> Result<BTreeMap<u64, Vec<MeterKey>>, EngineError> {
-    let stored: HashMap<MeterKey, u64> =
-        engine.store.progress(lane).await?.into_iter().collect();
+    let stored: HashMap<MeterKey, u64> = engine.store.progress(lane).await?.into_iter().collect();
     let own = crate::books::events_meter()?.key;
     let mut cohorts: BTreeMap<u64, Vec<MeterKey>> = BTreeMap::new();
     for key in books.meters().keys().cloned().chain([own]) {
@@ -66,11 +65,7 @@ impl Engine {
     ///
     /// # Errors
     /// As the store has them.
-    pub async fn project_lane(
-        &self,
-        books: &Books,
-        lane: LaneId,
-    ) -> Result<Progress, EngineError> {
+    pub async fn project_lane(&self, books: &Books, lane: LaneId) -> Result<Progress, EngineError> {
         let mut progress = Progress::default();
         loop {
             let heads = self.store.heads(&self.tenant).await?;
@@ -115,14 +110,14 @@ impl Engine {
             match row.target_position {
                 None => delta.added(&index, &row.event, row.time(), row.position),
                 Some(target) => {
-                    let (before, after) = self.standings(lane, &chunk, target, row.position).await?;
+                    let (before, after) =
+                        self.standings(lane, &chunk, target, row.position).await?;
                     delta.corrected(&index, before.as_ref(), after.as_ref(), row.position);
                 }
             }
         }
         let (buckets, members) = self.merge(&index, lane, delta, to).await?;
-        let projection =
-            Projection { lane, meters: keys.to_vec(), from, to, buckets, members };
+        let projection = Projection { lane, meters: keys.to_vec(), from, to, buckets, members };
         self.store.project(&projection).await?;
         Ok(rows.len() as u64)
     }
@@ -218,9 +213,9 @@ impl Engine {
         let first = stored.map_or(change.first, |bucket| bucket.first.min(change.first));
         let last = stored.map_or(change.last, |bucket| bucket.last.max(change.last));
         let events = self.standing_between(lane, &key.customer, first, last, to).await?;
-        let state = index.get(&key.meter).and_then(|meter| {
-            fold(meter, &events, &key.period()).remove(&key.group)
-        });
+        let state = index
+            .get(&key.meter)
+            .and_then(|meter| fold(meter, &events, &key.period()).remove(&key.group));
         Ok(Bucket {
             key: key.clone(),
             state: state.unwrap_or(State::Count { n: 0 }),
@@ -238,10 +233,8 @@ impl Engine {
         computed: &HashMap<BucketKey, Bucket>,
     ) -> Result<Bucket, EngineError> {
         let period = day.period();
-        let stored = self
-            .store
-            .usage(lane, &day.customer, Some(&day.meter), &[], &[period])
-            .await?;
+        let stored =
+            self.store.usage(lane, &day.customer, Some(&day.meter), &[], &[period]).await?;
         let mut hours: BTreeMap<i64, Bucket> = stored
             .into_iter()
             .filter(|bucket| bucket.key.group == day.group)

@@ -83,8 +83,10 @@ impl Engine {
                 let expected = folded.remove(&bucket.key);
                 if let State::Unique { members, .. } = &mut bucket.state {
                     let hour = bucket.key.period();
-                    let stored =
-                        self.store.members(lane, &bucket.key.customer, &bucket.key.meter, &hour).await?;
+                    let stored = self
+                        .store
+                        .members(lane, &bucket.key.customer, &bucket.key.meter, &hour)
+                        .await?;
                     *members = stored
                         .into_iter()
                         .filter(|(group, _)| *group == bucket.key.group)
@@ -98,7 +100,11 @@ impl Engine {
                 if !same {
                     report.differs(format!(
                         "{} of {} in {}: stored {:?}, folded {:?}",
-                        bucket.key.meter, bucket.key.customer, bucket.key.period(), bucket.state, expected
+                        bucket.key.meter,
+                        bucket.key.customer,
+                        bucket.key.period(),
+                        bucket.state,
+                        expected
                     ));
                 }
             }
@@ -106,7 +112,9 @@ impl Engine {
         for (key, state) in folded {
             report.differs(format!(
                 "{} of {} in {}: nothing stored, folded {state:?}",
-                key.meter, key.customer, key.period()
+                key.meter,
+                key.customer,
+                key.period()
             ));
         }
         Ok(())

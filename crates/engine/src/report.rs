@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use crate::{
     Engine, EngineError,
-    draft::{As, Account},
+    draft::{Account, As},
 };
 
 /// Usage and cost of one charge in a period.

@@ -78,9 +78,8 @@ impl std::str::FromStr for Month {
     type Err = EngineError;
 
     fn from_str(text: &str) -> Result<Self, EngineError> {
-        let refused = || {
-            EngineError::refused(format!("{text:?} is not a month; write for example 2026-10"))
-        };
+        let refused =
+            || EngineError::refused(format!("{text:?} is not a month; write for example 2026-10"));
         let (year, month) = text.split_once('-').ok_or_else(refused)?;
         if year.len() != 4 || month.len() != 2 {
             return Err(refused());

@@ -39,17 +39,22 @@ impl Engine {
         let events = crate::books::events_meter()?.key;
         let unusable = MeterKey::new(UNUSABLE_METER)
             .map_err(|error| EngineError::refused(error.to_string()))?;
-        let hours = Period::new(
-            period.start.bucket(counterfoil_types::timestamp::HOUR_MICROS),
-            period.end,
-        );
+        let hours =
+            Period::new(period.start.bucket(counterfoil_types::timestamp::HOUR_MICROS), period.end);
         for lane in self.tenant.lane_ids() {
             for bucket in self.store.meter_buckets(lane, &unusable, &hours).await? {
                 let values = bucket.key.group.values();
                 let value = |at: usize| values.get(at).cloned().flatten().unwrap_or_default();
                 let reason = format!("meter {} cannot use it: {}", value(1), value(2));
                 let events = u64::try_from(bucket.state.events()).unwrap_or(0);
-                note(&mut found, &bucket.key.customer, value(0), reason, events, (lane.0, bucket.first));
+                note(
+                    &mut found,
+                    &bucket.key.customer,
+                    value(0),
+                    reason,
+                    events,
+                    (lane.0, bucket.first),
+                );
             }
             for bucket in self.store.meter_buckets(lane, &events, &hours).await? {
                 let customer = bucket.key.customer.clone();
@@ -68,7 +73,14 @@ impl Engine {
                 if whole == edge && !cut {
                     if let Some(reason) = whole {
                         let events = u64::try_from(bucket.state.events()).unwrap_or(0);
-                        note(&mut found, &customer, event_type.clone(), reason, events, (lane.0, bucket.first));
+                        note(
+                            &mut found,
+                            &customer,
+                            event_type.clone(),
+                            reason,
+                            events,
+                            (lane.0, bucket.first),
+                        );
                     }
                     continue;
                 }
@@ -81,7 +93,14 @@ impl Engine {
                         && row.event.event_type == event_type
                         && let Some(reason) = reason(row.time)?
                     {
-                        note(&mut found, &customer, event_type.clone(), reason, 1, (lane.0, row.position));
+                        note(
+                            &mut found,
+                            &customer,
+                            event_type.clone(),
+                            reason,
+                            1,
+                            (lane.0, row.position),
+                        );
                     }
                 }
             }

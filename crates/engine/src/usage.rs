@@ -92,8 +92,7 @@ impl CustomerUsage {
                 *cell = cell.add(value);
             }
         }
-        let transactions =
-            self.meters.get(&meter.key).and_then(|usage| usage.transactions.clone());
+        let transactions = self.meters.get(&meter.key).and_then(|usage| usage.transactions.clone());
         Ok(Usage {
             units,
             events: self.events(&meter.key),

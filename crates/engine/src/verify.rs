@@ -38,7 +38,9 @@ impl Engine {
         self.verify_ledger(&mut report).await?;
         let aggregates = self.check_aggregates().await?;
         report.buckets = aggregates.buckets;
-        report.problems.extend(aggregates.differences.into_iter().map(|d| format!("aggregate {d}")));
+        report
+            .problems
+            .extend(aggregates.differences.into_iter().map(|d| format!("aggregate {d}")));
         self.verify_invoices(&mut report).await?;
         Ok(report)
     }
@@ -49,8 +51,7 @@ impl Engine {
             let (mut expected, mut recorded) = (1u64, Timestamp::MIN);
             let lane = head.lane;
             loop {
-                let rows =
-                    self.store.read(lane, expected - 1, head.position, None, CHUNK).await?;
+                let rows = self.store.read(lane, expected - 1, head.position, None, CHUNK).await?;
                 if rows.is_empty() {
                     break;
                 }
@@ -63,7 +64,9 @@ impl Engine {
                         ));
                     }
                     if row.recorded_at < recorded {
-                        report.problems.push(format!("ledger {place}: recorded before its predecessor"));
+                        report
+                            .problems
+                            .push(format!("ledger {place}: recorded before its predecessor"));
                     }
                     if !row.seal_holds(&self.tenant.id) {
                         report.problems.push(format!(
@@ -111,7 +114,9 @@ impl Engine {
                     numbers.entry(series.to_owned()).or_default().push(number);
                 }
                 if Digest::of(invoice.body.canonical()?.as_bytes()) != invoice.digest {
-                    report.problems.push(format!("invoice {name}: its body is not what was sealed"));
+                    report
+                        .problems
+                        .push(format!("invoice {name}: its body is not what was sealed"));
                 }
                 match self.rebuild_invoice(&books, &invoice).await {
                     Ok(rebuilt) if rebuilt == invoice.body.canonical()? => {}
@@ -158,7 +163,10 @@ impl Engine {
         };
         let account = self.account_of(books, customer, body.inputs.subscription.clone())?;
         let cycle = account.cycles.cycle(body.cycle)?.ok_or_else(|| {
-            EngineError::refused(format!("subscription {} has no cycle {}", body.subscription, body.cycle))
+            EngineError::refused(format!(
+                "subscription {} has no cycle {}",
+                body.subscription, body.cycle
+            ))
         })?;
         let earlier = self.store.invoices_of(&self.tenant.id, &body.subscription).await?;
         let at = As::Rebuilt(body.inputs.position);

@@ -116,10 +116,7 @@ pub fn assemble(mut draft: Draft) -> Result<InvoiceBody, AssembleError> {
     Ok(body)
 }
 
-fn minimum_line(
-    draft: &Draft,
-    minimum: PlanMinimum,
-) -> Result<Option<InvoiceLine>, AssembleError> {
+fn minimum_line(draft: &Draft, minimum: PlanMinimum) -> Result<Option<InvoiceLine>, AssembleError> {
     // The minimum is about the closed period: fees in advance belong to the next one.
     let counted = |line: &&InvoiceLine| matches!(line.kind, LineKind::Usage | LineKind::FeeArrears);
     let reached: Exact = draft
@@ -159,8 +156,7 @@ fn minimum_line(
 fn assert_adds_up(body: &InvoiceBody) {
     let lines: Exact =
         body.lines.iter().fold(Exact::ZERO, |sum, line| sum.add(&line.amount.exact()));
-    let taxes: Exact =
-        body.taxes.iter().fold(Exact::ZERO, |sum, tax| sum.add(&tax.amount.exact()));
+    let taxes: Exact = body.taxes.iter().fold(Exact::ZERO, |sum, tax| sum.add(&tax.amount.exact()));
     let total = lines.add(&taxes);
     if lines != body.subtotal.exact() || taxes != body.tax.exact() || total != body.total.exact() {
         panic!("invoice {} does not add up", body.id());

@@ -52,7 +52,10 @@ impl Customer {
         }
         for rate in &self.tax {
             if rate.percent.is_negative() || rate.percent > Quantity::from(100) {
-                return Err(format!("tax rate {} must lie between 0 and 100 percent", rate.percent));
+                return Err(format!(
+                    "tax rate {} must lie between 0 and 100 percent",
+                    rate.percent
+                ));
             }
         }
         Ok(())

@@ -2,7 +2,7 @@
 //! where it was rounded.
 
 use counterfoil_rating::{Part, PartKind};
-use counterfoil_types::Exact;
+use counterfoil_types::{Currency, Exact, Money};
 
 use crate::invoice::{Invoice, InvoiceLine, LineKind};
 
@@ -68,7 +68,7 @@ fn explain_line(number: usize, line: &InvoiceLine) -> Vec<String> {
         text.push(format!("   from {events} events"));
     }
     for part in &line.rated.parts {
-        text.push(format!("   · {}", explain_part(part)));
+        text.push(format!("   · {}", explain_part(part, line.amount.currency())));
     }
     text.push(format!(
         "   exactly {}, rounded once to {}",
@@ -76,14 +76,18 @@ fn explain_line(number: usize, line: &InvoiceLine) -> Vec<String> {
         line.rated.amount.to_plain()
     ));
     if let Some(billed) = line.already_billed {
-        text.push(format!("   less {} billed before = {}", billed.to_plain(), line.amount.to_plain()));
+        text.push(format!(
+            "   less {} billed before = {}",
+            billed.to_plain(),
+            line.amount.to_plain()
+        ));
     }
     text
 }
 
 /// One part in words: `tier 2: 90000 × 0.01 = 900`.
 #[must_use]
-pub fn explain_part(part: &Part) -> String {
+pub fn explain_part(part: &Part, currency: Currency) -> String {
     let what = match part.kind {
         PartKind::Included => "included units".to_owned(),
         PartKind::Units if part.label.is_empty() => "units".to_owned(),
@@ -114,7 +118,9 @@ pub fn explain_part(part: &Part) -> String {
     let settled = if part.exact == part.amount {
         String::new()
     } else {
-        format!(" (shown as {})", part.amount)
+        // Settled parts lie on the minor unit, so this always is an amount.
+        let shown = Money::from_exact(&part.amount, currency);
+        shown.map_or_else(|_| String::new(), |shown| format!(" (shown as {})", shown.to_plain()))
     };
     format!("{what}: {product}{}{settled}", part.exact)
 }

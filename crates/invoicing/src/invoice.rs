@@ -7,9 +7,7 @@ use counterfoil_types::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::{
-    customer::TaxRate, cycle::CycleNumber, subscription::Subscription, tax::TaxAmount,
-};
+use crate::{customer::TaxRate, cycle::CycleNumber, subscription::Subscription, tax::TaxAmount};
 
 /// Version of the calculation, noted on every invoice: an invoice is rebuilt by the same rules.
 pub const ENGINE_VERSION: &str = "1";

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use counterfoil_types::{Currency, CustomerId, InvoiceId, Money, Quantity, RunId, SubscriptionId, Timestamp};
+use counterfoil_types::{
+    Currency, CustomerId, InvoiceId, Money, Quantity, RunId, SubscriptionId, Timestamp,
+};
 use serde::{Deserialize, Serialize};
 
 use crate::cycle::CycleNumber;
@@ -166,7 +168,10 @@ impl Bounds {
         let before = before.filter(|before| before.exact().is_positive())?;
         let limit = before.exact().mul(&self.max_growth.exact());
         (amount > self.growth_floor.exact() && amount > limit).then(|| {
-            format!("the total {total} is more than {} times the last one ({before})", self.max_growth)
+            format!(
+                "the total {total} is more than {} times the last one ({before})",
+                self.max_growth
+            )
         })
     }
 }
@@ -214,6 +219,9 @@ mod tests {
         assert!(bounds.objection(dollars("1000000"), None).is_none());
         assert!(bounds.objection(dollars("2001"), Some(dollars("100"))).is_some());
         assert!(bounds.objection(dollars("2000"), Some(dollars("100"))).is_none());
-        assert!(bounds.objection(dollars("900"), Some(dollars("1"))).is_none(), "small sums may grow");
+        assert!(
+            bounds.objection(dollars("900"), Some(dollars("1"))).is_none(),
+            "small sums may grow"
+        );
     }
 }

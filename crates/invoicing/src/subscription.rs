@@ -27,7 +27,6 @@ impl Subscription {
     /// Whether the two cover a common local day.
     #[must_use]
     pub fn overlaps(&self, other: &Self) -> bool {
-        self.end.is_none_or(|end| other.start < end)
-            && other.end.is_none_or(|end| self.start < end)
+        self.end.is_none_or(|end| other.start < end) && other.end.is_none_or(|end| self.start < end)
     }
 }

@@ -79,8 +79,7 @@ mod tests {
     fn tax_is_rounded_once_and_allocated_without_losing_a_cent() {
         let lines = [dollars("0.10"), dollars("0.10"), dollars("0.13")];
         let rate = TaxRate { name: "VAT".into(), percent: "19".parse().unwrap() };
-        let taxes =
-            tax_lines(&lines, &[rate], Currency::USD, Rounding::HalfAwayFromZero).unwrap();
+        let taxes = tax_lines(&lines, &[rate], Currency::USD, Rounding::HalfAwayFromZero).unwrap();
         assert_eq!(taxes[0].amount, dollars("0.06")); // 0.0627
         assert_eq!(Money::sum(Currency::USD, taxes[0].by_line.clone()).unwrap(), dollars("0.06"));
     }

@@ -11,7 +11,10 @@
 
 use counterfoil_types::{CanonicalWriter, Digest, TenantId, Timestamp};
 
-use crate::{event::{CorrectionKind, Event, Scalar}, lane::LaneId};
+use crate::{
+    event::{CorrectionKind, Event, Scalar},
+    lane::LaneId,
+};
 
 /// Identity of an event within its tenant.
 #[must_use]

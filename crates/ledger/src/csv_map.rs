@@ -92,7 +92,9 @@ pub struct EventRule {
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum MappingError {
     /// A column is missing.
-    #[error("the mapping names column {column:?}, which the file does not have (it has: {present})")]
+    #[error(
+        "the mapping names column {column:?}, which the file does not have (it has: {present})"
+    )]
     NoColumn {
         /// The column.
         column: String,
@@ -203,10 +205,9 @@ impl RowReader<'_> {
         customer: &CustomerId,
     ) -> Result<Event, Reject> {
         let quantity = match &rule.quantity {
-            Some(column) => self
-                .cell(row, column)?
-                .parse()
-                .map_err(|error| Reject::field(column, error))?,
+            Some(column) => {
+                self.cell(row, column)?.parse().map_err(|error| Reject::field(column, error))?
+            }
             None => Quantity::ONE,
         };
         let mut properties: BTreeMap<String, Scalar> = rule
@@ -338,9 +339,8 @@ mod tests {
         let mapping = mapping();
         let reader =
             mapping.bind(&strings(&["TIMESTAMP", "ContextTokens", "GeneratedTokens"])).unwrap();
-        let events = reader
-            .read(2, &strings(&["2023-11-16 18:17:03.9799600", "4808", "10"]))
-            .unwrap();
+        let events =
+            reader.read(2, &strings(&["2023-11-16 18:17:03.9799600", "4808", "10"])).unwrap();
         assert_eq!(events.len(), 2);
         assert_eq!((events[0].id.as_str(), events[1].id.as_str()), ("2-1", "2-2"));
         assert_eq!(events[0].customer.as_str(), "b");

@@ -8,7 +8,10 @@ mod scalar;
 
 pub(crate) use scalar::{RawMap, properties};
 
-use crate::{event::{Event, MAX_NAME, MAX_PROPERTIES, MAX_TEXT}, receipt::Reject};
+use crate::{
+    event::{Event, MAX_NAME, MAX_PROPERTIES, MAX_TEXT},
+    receipt::Reject,
+};
 
 /// Largest JSON text of one event, in bytes.
 pub const MAX_EVENT_BYTES: usize = 1024 * 1024;

@@ -32,6 +32,7 @@ impl std::fmt::Display for LaneId {
 pub fn lane_of(customer: &CustomerId, lanes: u16) -> u16 {
     let mut writer = CanonicalWriter::new("lane", 1);
     writer.str(customer.as_str());
-    let head = writer.digest().0.iter().take(8).fold(0u64, |sum, byte| (sum << 8) | u64::from(*byte));
+    let head =
+        writer.digest().0.iter().take(8).fold(0u64, |sum, byte| (sum << 8) | u64::from(*byte));
     u16::try_from(head % u64::from(lanes.max(1))).unwrap_or(0)
 }

@@ -24,7 +24,9 @@ pub enum Reject {
         why: String,
     },
     /// The event's time is ahead of the clock.
-    #[error("time {time} is more than the allowed five minutes ahead of now ({now}); check the producer's clock")]
+    #[error(
+        "time {time} is more than the allowed five minutes ahead of now ({now}); check the producer's clock"
+    )]
     InTheFuture {
         /// The event's time.
         time: Timestamp,
@@ -32,7 +34,9 @@ pub enum Reject {
         now: Timestamp,
     },
     /// The event is older than the window.
-    #[error("time {time} is more than {days} days ago; send it as a backfill (--backfill) if it is meant")]
+    #[error(
+        "time {time} is more than {days} days ago; send it as a backfill (--backfill) if it is meant"
+    )]
     TooOld {
         /// The event's time.
         time: Timestamp,

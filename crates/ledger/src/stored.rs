@@ -2,7 +2,11 @@
 
 use counterfoil_types::{Digest, TenantId, Timestamp};
 
-use crate::{canonical::{content_hash, leaf_hash}, event::Event, lane::LaneId};
+use crate::{
+    canonical::{content_hash, leaf_hash},
+    event::Event,
+    lane::LaneId,
+};
 
 /// A row of the ledger.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -172,7 +172,10 @@ impl TryFrom<&MeterSpec> for Meter {
             return Err(wrong("value", "is missing: name the property whose values are counted"));
         }
         if spec.aggregation == Aggregation::Count && spec.value.is_some() {
-            return Err(wrong("value", "counting events looks at no value; use `sum` or remove it"));
+            return Err(wrong(
+                "value",
+                "counting events looks at no value; use `sum` or remove it",
+            ));
         }
         let weighted = matches!(
             spec.aggregation,
@@ -182,7 +185,8 @@ impl TryFrom<&MeterSpec> for Meter {
             return Err(wrong("per", "applies to time-weighted aggregations only"));
         }
         for filter in &spec.filters {
-            let stated = [filter.one_of.is_some(), filter.not_in.is_some(), filter.exists.is_some()];
+            let stated =
+                [filter.one_of.is_some(), filter.not_in.is_some(), filter.exists.is_some()];
             if !stated.contains(&true) {
                 return Err(wrong("filter", "a filter says `in`, `not_in` or `exists`"));
             }
@@ -203,7 +207,9 @@ impl TryFrom<&MeterSpec> for Meter {
             .map_err(|error| wrong("divide", &error.to_string()))?;
         let rounding = match (spec.decimals, spec.rounding) {
             (None, None) => None,
-            (Some(decimals), Some(mode)) if (-28..=28).contains(&decimals) => Some((decimals, mode)),
+            (Some(decimals), Some(mode)) if (-28..=28).contains(&decimals) => {
+                Some((decimals, mode))
+            }
             (Some(_), Some(_)) => return Err(wrong("decimals", "must lie between -28 and 28")),
             _ => return Err(wrong("rounding", "`decimals` and `rounding` go together")),
         };

@@ -216,9 +216,8 @@ impl State {
                 Self::Area { n, first, last, area },
                 Self::Area { n: m, first: other_first, last: other_last, area: other_area },
             ) => {
-                let bridge = |from: &Reading, to: &Reading| {
-                    from.value.mul(&Exact::from(to.at - from.at))
-                };
+                let bridge =
+                    |from: &Reading, to: &Reading| from.value.mul(&Exact::from(to.at - from.at));
                 if last.order() < other_first.order() {
                     *area = area.add(&bridge(last, other_first)).add(other_area);
                     *last = other_last.clone();

@@ -1,6 +1,8 @@
 //! The projector's incremental states equal the fold over the same events, whatever the order,
 //! the chunks and the corrections.
 
+#![cfg(test)]
+
 use std::collections::{BTreeMap, HashMap};
 
 use counterfoil_ledger::{

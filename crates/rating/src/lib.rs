@@ -6,12 +6,12 @@
 //!    as a credit or clamped; included units are noted.
 //! 2. [`model`]: the price model splits the units into [`Part`]s with exact amounts.
 //! 3. [`bounds`]: minimum and maximum of the charge and its discounts, as further parts.
-//! 4. [`line`]: the exact sum is rounded once, in the named mode, and the parts are settled to it
-//!    by largest remainder (ties to the earlier part), so what is printed always adds up.
+//! 4. [`mod@line`]: the exact sum is rounded once, in the named mode, and the parts are settled to
+//!    it by largest remainder (ties to the earlier part), so what is printed always adds up.
 //!
 //! Around lines: [`progressive`] bills inside a period and late events, [`discount`], [`credits`],
-//! [`mod@tax`] and [`mod@totals`] lead from lines to the total of an invoice, [`commitment`] and [`grants`]
-//! settle what a customer committed to or paid before.
+//! [`mod@tax`] and [`mod@totals`] lead from lines to the total of an invoice, [`commitment`] and
+//! [`grants`] settle what a customer committed to or paid before.
 //!
 //! ```
 //! use counterfoil_rating::{Charge, ChargeSpec, RateContext, Usage, rate};

@@ -71,9 +71,7 @@ impl AggregateStore for SqliteStore {
         let mut found = Vec::with_capacity(keys.len());
         for chunk in multi::chunks(keys) {
             let mut query = sqlx::query(multi::values(
-                bucket_query!(
-                    "WHERE (lane_id, customer, level, start, meter, grp) IN (VALUES"
-                ),
+                bucket_query!("WHERE (lane_id, customer, level, start, meter, grp) IN (VALUES"),
                 6,
                 chunk.len(),
                 ")",
@@ -241,10 +239,7 @@ impl AggregateStore for SqliteStore {
 }
 
 /// Moves the watermarks, or finds that another projector did.
-async fn advance(
-    tx: &mut SqliteConnection,
-    projection: &Projection,
-) -> Result<(), StoreError> {
+async fn advance(tx: &mut SqliteConnection, projection: &Projection) -> Result<(), StoreError> {
     for meter in &projection.meters {
         let done = sqlx::query(
             "INSERT INTO projection (lane_id, meter, position) SELECT ?1, ?2, ?4 WHERE ?3 = 0 OR EXISTS (SELECT 1 FROM projection WHERE lane_id = ?1 AND meter = ?2) ON CONFLICT (lane_id, meter) DO UPDATE SET position = ?4 WHERE position = ?3",

@@ -165,9 +165,7 @@ async fn plain(
             let known: HashSet<usize> = receipts.iter().map(|(at, _)| *at).collect();
             let fresh: Vec<usize> =
                 group.iter().copied().filter(|at| !known.contains(at)).collect();
-            receipts.extend(
-                insert(tx, tenant, batch, &fresh, heads).await.map_err(store_error)?,
-            );
+            receipts.extend(insert(tx, tenant, batch, &fresh, heads).await.map_err(store_error)?);
             Ok(receipts)
         }
         Err(error) => Err(store_error(error)),

@@ -34,13 +34,12 @@ async fn find(
     connection: &mut SqliteConnection,
     tenant: &TenantId,
 ) -> Result<Option<Tenant>, StoreError> {
-    let row = sqlx::query(
-        "SELECT number, lanes, future_micros, past_micros FROM tenant WHERE id = ?",
-    )
-    .bind(tenant.as_str())
-    .fetch_optional(connection)
-    .await
-    .map_err(store_error)?;
+    let row =
+        sqlx::query("SELECT number, lanes, future_micros, past_micros FROM tenant WHERE id = ?")
+            .bind(tenant.as_str())
+            .fetch_optional(connection)
+            .await
+            .map_err(store_error)?;
     row.map(|row| {
         let lanes: i64 = get(&row, 1)?;
         Ok(Tenant {
@@ -81,9 +80,8 @@ impl CatalogStore for SqliteStore {
         .execute(&mut *tx)
         .await
         .map_err(store_error)?;
-        let created = find(&mut tx, tenant)
-            .await?
-            .ok_or_else(|| StoreError::NoTenant(tenant.to_string()))?;
+        let created =
+            find(&mut tx, tenant).await?.ok_or_else(|| StoreError::NoTenant(tenant.to_string()))?;
         for lane in created.lane_ids() {
             sqlx::query(
                 "INSERT INTO lane (lane_id, tenant, position, recorded_at) VALUES (?, ?, 0, ?) ON CONFLICT DO NOTHING",

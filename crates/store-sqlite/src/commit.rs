@@ -3,9 +3,7 @@
 
 use async_trait::async_trait;
 use counterfoil_invoicing::{Invoice, InvoiceState, Run, RunItem, RunState};
-use counterfoil_store::{
-    BookRow, Commit, Fact, MeterRow, Store, StoreError, Write,
-};
+use counterfoil_store::{BookRow, Commit, Fact, MeterRow, Store, StoreError, Write};
 use counterfoil_types::{InvoiceId, TenantId, Timestamp, decimal::canonical_text};
 use sqlx::SqliteConnection;
 
@@ -53,11 +51,7 @@ impl Store for SqliteStore {
     }
 }
 
-async fn apply(
-    tx: &mut SqliteConnection,
-    tenant: i64,
-    write: &Write,
-) -> Result<(), StoreError> {
+async fn apply(tx: &mut SqliteConnection, tenant: i64, write: &Write) -> Result<(), StoreError> {
     match write {
         Write::PutCustomer(customer) => {
             sqlx::query(
@@ -96,20 +90,15 @@ async fn apply(
     Ok(())
 }
 
-async fn publish(
-    tx: &mut SqliteConnection,
-    tenant: i64,
-    book: &BookRow,
-) -> Result<(), StoreError> {
-    let stored = sqlx::query(
-        "SELECT digest FROM price_book WHERE tenant = ? AND name = ? AND version = ?",
-    )
-    .bind(tenant)
-    .bind(book.reference.name.as_str())
-    .bind(book.reference.version.as_str())
-    .fetch_optional(&mut *tx)
-    .await
-    .map_err(store_error)?;
+async fn publish(tx: &mut SqliteConnection, tenant: i64, book: &BookRow) -> Result<(), StoreError> {
+    let stored =
+        sqlx::query("SELECT digest FROM price_book WHERE tenant = ? AND name = ? AND version = ?")
+            .bind(tenant)
+            .bind(book.reference.name.as_str())
+            .bind(book.reference.version.as_str())
+            .fetch_optional(&mut *tx)
+            .await
+            .map_err(store_error)?;
     if let Some(row) = stored {
         let digest: &[u8] = get(&row, 0)?;
         if digest == book.digest.0 {

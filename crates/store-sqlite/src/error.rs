@@ -13,7 +13,9 @@ pub(crate) fn store_error(error: sqlx::Error) -> StoreError {
                 5 | 6 => StoreError::Locked(text),
                 8 => StoreError::ReadOnly(text),
                 13 => StoreError::Full(text),
-                14 => StoreError::ReadOnly(format!("{text} (is the directory there and writable?)")),
+                14 => {
+                    StoreError::ReadOnly(format!("{text} (is the directory there and writable?)"))
+                }
                 11 | 26 => StoreError::corrupt("file", "header or page", text),
                 19 => StoreError::conflict("a row", text),
                 _ => StoreError::Driver(format!("{text} (code {code})")),

@@ -142,14 +142,12 @@ impl InvoiceStore for SqliteStore {
         tenant: &TenantId,
         subscription: &SubscriptionId,
     ) -> Result<Vec<Invoice>, StoreError> {
-        let rows = sqlx::query(invoice_query!(
-            "i.subscription = ? ORDER BY i.cycle, i.revision"
-        ))
-        .bind(tenant.as_str())
-        .bind(subscription.as_str())
-        .fetch_all(&self.read)
-        .await
-        .map_err(store_error)?;
+        let rows = sqlx::query(invoice_query!("i.subscription = ? ORDER BY i.cycle, i.revision"))
+            .bind(tenant.as_str())
+            .bind(subscription.as_str())
+            .fetch_all(&self.read)
+            .await
+            .map_err(store_error)?;
         rows.iter().map(invoice).collect()
     }
 
@@ -159,15 +157,14 @@ impl InvoiceStore for SqliteStore {
         subscription: &SubscriptionId,
         cycle: CycleNumber,
     ) -> Result<Vec<InvoiceSummary>, StoreError> {
-        let rows = sqlx::query(summary_query!(
-            "i.subscription = ? AND i.cycle = ? ORDER BY i.revision"
-        ))
-        .bind(tenant.as_str())
-        .bind(subscription.as_str())
-        .bind(cycle)
-        .fetch_all(&self.read)
-        .await
-        .map_err(store_error)?;
+        let rows =
+            sqlx::query(summary_query!("i.subscription = ? AND i.cycle = ? ORDER BY i.revision"))
+                .bind(tenant.as_str())
+                .bind(subscription.as_str())
+                .bind(cycle)
+                .fetch_all(&self.read)
+                .await
+                .map_err(store_error)?;
         rows.iter().map(summary).collect()
     }
 

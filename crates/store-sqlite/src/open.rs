@@ -1,6 +1,9 @@
 //! Opening a store: directory, pragmas, migrations, the one writer.
 
-use std::{path::{Path, PathBuf}, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use counterfoil_store::StoreError;
 use sqlx::{

@@ -67,9 +67,7 @@ pub(crate) fn event(row: &SqliteRow) -> Result<StoredEvent, StoreError> {
             customer: CustomerId::new(customer).map_err(|error| damage(error.to_string()))?,
             event_type: get(row, 6)?,
             time: time.map(Timestamp::from_micros),
-            quantity: quantity
-                .parse::<Quantity>()
-                .map_err(|error| damage(error.to_string()))?,
+            quantity: quantity.parse::<Quantity>().map_err(|error| damage(error.to_string()))?,
             unit: parts.unit,
             properties: parts.properties,
             subject: parts.subject,

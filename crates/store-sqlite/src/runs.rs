@@ -6,12 +6,7 @@ use counterfoil_store::{RunStore, StoreError};
 use counterfoil_types::{CustomerId, Money, RunId, SubscriptionId, TenantId, Timestamp};
 use sqlx::sqlite::SqliteRow;
 
-use crate::{
-    error::store_error,
-    invoices::money,
-    open::SqliteStore,
-    rows::get,
-};
+use crate::{error::store_error, invoices::money, open::SqliteStore, rows::get};
 
 macro_rules! run_query {
     ($rest:literal) => {

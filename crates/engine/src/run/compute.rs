@@ -49,10 +49,8 @@ impl Engine {
         let open = [ItemStatus::Planned, ItemStatus::Failed, ItemStatus::Parked];
         let mut after = None;
         loop {
-            let page = self
-                .store
-                .run_items(&self.tenant.id, &run.id, &open, after.as_ref(), PAGE)
-                .await?;
+            let page =
+                self.store.run_items(&self.tenant.id, &run.id, &open, after.as_ref(), PAGE).await?;
             let Some(last) = page.last() else { break };
             after = Some((last.subscription.clone(), last.cycle));
             let count = page.len() as u64;
@@ -100,10 +98,8 @@ impl Engine {
         let mut items = Vec::new();
         let mut after = None;
         loop {
-            let page = self
-                .store
-                .subscriptions(&self.tenant.id, None, after.as_ref(), PAGE)
-                .await?;
+            let page =
+                self.store.subscriptions(&self.tenant.id, None, after.as_ref(), PAGE).await?;
             let Some(last) = page.last() else { break };
             after = Some(last.id.clone());
             let mut planned = Vec::new();
@@ -133,9 +129,9 @@ impl Engine {
             {
                 let (engine, books) = (self.clone(), books.clone());
                 let (views, options) = (views.clone(), options.clone());
-                tasks.spawn(async move {
-                    engine.compute_item(&books, item, &options, &views).await
-                });
+                tasks.spawn(
+                    async move { engine.compute_item(&books, item, &options, &views).await },
+                );
             }
             let Some(done) = tasks.join_next().await else { break };
             computed.push(done.map_err(|error| {
@@ -199,7 +195,9 @@ impl Engine {
             Ok((Outcome::Moved, _)) => Ok(Computed {
                 item: RunItem {
                     status: ItemStatus::Failed,
-                    reason: Some("usage kept changing while it was read; resume the run".to_owned()),
+                    reason: Some(
+                        "usage kept changing while it was read; resume the run".to_owned(),
+                    ),
                     ..item
                 },
                 draft: None,
@@ -231,9 +229,7 @@ impl Engine {
         };
         let tenant = &self.tenant.id;
         let before = match item.cycle.checked_sub(1) {
-            Some(number) => {
-                self.store.cycle_summaries(tenant, &item.subscription, number).await?
-            }
+            Some(number) => self.store.cycle_summaries(tenant, &item.subscription, number).await?,
             None => Vec::new(),
         };
         let last = before
@@ -262,8 +258,7 @@ impl Engine {
                 }
                 _ => Vec::new(),
             };
-            let outcome =
-                self.compute(books, &account, &cycle, &earlier, As::Of(&current)).await?;
+            let outcome = self.compute(books, &account, &cycle, &earlier, As::Of(&current)).await?;
             if !matches!(outcome, Outcome::Moved) {
                 return Ok((outcome, last.map(|last| last.total)));
             }

@@ -32,11 +32,7 @@ impl Engine {
         }
         let attempt = u32::try_from(of_month.len()).unwrap_or(u32::MAX) + 1;
         let run = Run {
-            id: RunId::derive(&[
-                self.tenant.id.as_str(),
-                month.label(),
-                &attempt.to_string(),
-            ]),
+            id: RunId::derive(&[self.tenant.id.as_str(), month.label(), &attempt.to_string()]),
             period: month.label().to_owned(),
             attempt,
             state: RunState::Planning,
@@ -65,10 +61,8 @@ impl Engine {
         }
         let mut after = None;
         loop {
-            let page = self
-                .store
-                .subscriptions(&self.tenant.id, None, after.as_ref(), PAGE)
-                .await?;
+            let page =
+                self.store.subscriptions(&self.tenant.id, None, after.as_ref(), PAGE).await?;
             let Some(last) = page.last() else { break };
             after = Some(last.id.clone());
             let mut items = Vec::new();
@@ -111,9 +105,7 @@ impl Engine {
         for cycle in account.cycles.due(from, to)? {
             // What an earlier attempt finalized is not this attempt's any more.
             let known = if run.attempt > 1 {
-                self.store
-                    .cycle_summaries(&self.tenant.id, &subscription.id, cycle.number)
-                    .await?
+                self.store.cycle_summaries(&self.tenant.id, &subscription.id, cycle.number).await?
             } else {
                 Vec::new()
             };

@@ -78,6 +78,9 @@ mod tests {
         }
         assert_eq!(from, period.end);
         assert_eq!(cover.folds.len(), 3);
-        assert_eq!(cover.days, [Period::new(at("2026-10-03T00:00:00Z"), at("2026-10-05T00:00:00Z"))]);
+        assert_eq!(
+            cover.days,
+            [Period::new(at("2026-10-03T00:00:00Z"), at("2026-10-05T00:00:00Z"))]
+        );
     }
 }

@@ -8,11 +8,12 @@ use counterfoil_metering::{
     value::closing_level,
 };
 use counterfoil_store::StoreError;
-use counterfoil_types::{
-    CustomerId, Exact, MeterKey, Period, Timestamp, timestamp::HOUR_MICROS,
-};
+use counterfoil_types::{CustomerId, Exact, MeterKey, Period, Timestamp, timestamp::HOUR_MICROS};
 
-use super::{CustomerUsage, MeterUsage, cover::{Cover, cover}};
+use super::{
+    CustomerUsage, MeterUsage,
+    cover::{Cover, cover},
+};
 use crate::{Engine, EngineError, project::CHUNK};
 
 /// How often a reading starts over because the projector moved, before it folds all events.
@@ -130,8 +131,7 @@ impl Engine {
         let mut targets = Vec::new();
         let mut after = view.projected;
         while after < view.head {
-            let rows =
-                self.store.read(view.lane, after, view.head, Some(customer), CHUNK).await?;
+            let rows = self.store.read(view.lane, after, view.head, Some(customer), CHUNK).await?;
             let Some(last) = rows.last().map(|row| row.position) else { break };
             for row in &rows {
                 match row.target_position {
@@ -158,8 +158,7 @@ impl Engine {
         view: &LaneView,
         only: Option<&Meter>,
     ) -> Result<BTreeMap<MeterKey, MeterUsage>, EngineError> {
-        let meters: Vec<&Meter> =
-            only.map_or_else(|| request.meters.clone(), |meter| vec![meter]);
+        let meters: Vec<&Meter> = only.map_or_else(|| request.meters.clone(), |meter| vec![meter]);
         let cover = cover(period, touched);
         let customer = request.customer;
         let stored = self
@@ -219,10 +218,8 @@ impl Engine {
         for part in &cover.folds {
             let start = part.start.bucket(HOUR_MICROS);
             let hour = Period::new(start, start.plus_micros(HOUR_MICROS));
-            let buckets = self
-                .store
-                .usage(view.lane, customer, Some(&events_meter), &[], &[hour])
-                .await?;
+            let buckets =
+                self.store.usage(view.lane, customer, Some(&events_meter), &[], &[hour]).await?;
             let stored = buckets
                 .iter()
                 .map(|bucket| (bucket.first, bucket.last))
@@ -317,12 +314,9 @@ fn is_weighted(meter: &Meter) -> bool {
 }
 
 /// The levels a period opens with: what everything before it left behind.
-fn set_openings(
-    usage: &mut CustomerUsage,
-    meter: &Meter,
-    earlier: BTreeMap<MeterKey, MeterUsage>,
-) {
-    let Some(earlier) = earlier.into_iter().find_map(|(key, found)| (key == meter.key).then_some(found))
+fn set_openings(usage: &mut CustomerUsage, meter: &Meter, earlier: BTreeMap<MeterKey, MeterUsage>) {
+    let Some(earlier) =
+        earlier.into_iter().find_map(|(key, found)| (key == meter.key).then_some(found))
     else {
         return;
     };

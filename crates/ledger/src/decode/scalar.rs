@@ -14,8 +14,8 @@ pub(super) fn number(field: &str, raw: &RawValue) -> Result<Quantity, Reject> {
     let text = raw.get();
     let parsed = match text.as_bytes().first() {
         Some(b'"') => {
-            let inner: String = serde_json::from_str(text)
-                .map_err(|error| Reject::field(field, error))?;
+            let inner: String =
+                serde_json::from_str(text).map_err(|error| Reject::field(field, error))?;
             inner.parse::<Quantity>()
         }
         Some(b'-' | b'0'..=b'9') => text.parse::<Quantity>(),
@@ -34,9 +34,9 @@ fn shorten(text: &str) -> String {
 pub(super) fn scalar(field: &str, raw: &RawValue) -> Result<Option<Scalar>, Reject> {
     let text = raw.get();
     Ok(Some(match text.as_bytes().first() {
-        Some(b'"') => Scalar::Text(
-            serde_json::from_str(text).map_err(|error| Reject::field(field, error))?,
-        ),
+        Some(b'"') => {
+            Scalar::Text(serde_json::from_str(text).map_err(|error| Reject::field(field, error))?)
+        }
         Some(b't') => Scalar::Bool(true),
         Some(b'f') => Scalar::Bool(false),
         Some(b'n') => return Ok(None),

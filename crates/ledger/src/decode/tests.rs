@@ -18,7 +18,8 @@ fn a_native_event_keeps_every_digit() {
     assert_eq!(event.properties["status"], Scalar::Number("200".parse().unwrap()));
     assert_eq!(event.properties["ok"], Scalar::Bool(true));
     assert!(!event.properties.contains_key("none"));
-    let text = decode(r#"{"id":"e1","source":"api","customer":"acme","type":"t","quantity":"0.10"}"#);
+    let text =
+        decode(r#"{"id":"e1","source":"api","customer":"acme","type":"t","quantity":"0.10"}"#);
     assert_eq!(text.unwrap().quantity.to_string(), "0.1");
 }
 
@@ -34,12 +35,15 @@ fn a_cloud_event_maps_onto_it() {
     assert_eq!(event.quantity.to_string(), "12.5");
     assert_eq!(event.user.as_deref(), Some("u7"));
     assert_eq!(event.correction.unwrap().kind, CorrectionKind::Reverses);
-    assert!(decode(r#"{"specversion":"0.3","id":"1","source":"s","type":"t","subject":"a"}"#).is_err());
+    assert!(
+        decode(r#"{"specversion":"0.3","id":"1","source":"s","type":"t","subject":"a"}"#).is_err()
+    );
 }
 
 #[test]
 fn bad_events_are_refused_with_the_field_named() {
-    let base = |field: &str| format!(r#"{{"id":"1","source":"s","customer":"c","type":"t",{field}}}"#);
+    let base =
+        |field: &str| format!(r#"{{"id":"1","source":"s","customer":"c","type":"t",{field}}}"#);
     for (text, code, names) in [
         (String::from("{"), "malformed", "EOF"),
         (String::from("[]"), "malformed", "invalid"),
@@ -57,7 +61,11 @@ fn bad_events_are_refused_with_the_field_named() {
         (base(r#""reverses":"x","amends":"y""#), "bad_field", "not both"),
         (base(r#""unit":"""#), "bad_field", "unit"),
         (r#"{"id":"","source":"s","customer":"c","type":"t"}"#.to_owned(), "bad_field", "id"),
-        (format!(r#"{{"id":"{}","source":"s","customer":"c","type":"t"}}"#, "x".repeat(300)), "bad_field", "256"),
+        (
+            format!(r#"{{"id":"{}","source":"s","customer":"c","type":"t"}}"#, "x".repeat(300)),
+            "bad_field",
+            "256",
+        ),
     ] {
         let reject = decode(&text).unwrap_err();
         assert_eq!(reject.code(), code, "{text}: {reject}");

@@ -156,3 +156,65 @@ pub fn graduated_slices(tiers: &[Tier], options: Options, slices: &[Slice]) -> V
     }
     parts
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        charge::Charge,
+        line::{price, price_buckets},
+        model::Model,
+        usage::Usage,
+    };
+
+    fn charge(model: &str) -> Charge {
+        let spec: ChargeSpec = serde_json::from_str(&format!(
+            r#"{{"key":"c","meter":"m","model":"{model}","tiers":[
+                {{"up_to":10,"unit_price":"2","flat_fee":"5"}},{{"unit_price":"1","flat_fee":"3"}}]}}"#
+        ))
+        .unwrap();
+        Charge::try_from(&spec).unwrap()
+    }
+    fn exact(text: &str) -> Exact {
+        Exact::parse(text).unwrap()
+    }
+    fn slices(items: &[(&str, &str)]) -> Exact {
+        let Model::Graduated { tiers, options } = charge("graduated").model else {
+            panic!("a graduated charge")
+        };
+        let slices: Vec<Slice> = items
+            .iter()
+            .map(|(units, prorated)| Slice { units: exact(units), prorated: exact(prorated) })
+            .collect();
+        graduated_slices(&tiers, options, &slices).iter().map(|part| &part.exact).sum()
+    }
+
+    #[test]
+    fn full_units_fill_tiers_and_prorated_units_are_priced() {
+        // Not prorated: the same as the plain model.
+        let usage = Usage::units(exact("12"));
+        let plain = price(&charge("graduated"), &usage, &Exact::ONE).unwrap().exact;
+        assert_eq!(slices(&[("12", "12")]), plain);
+        assert_eq!(slices(&[("8", "8"), ("4", "4")]), plain);
+        // 8 for half the period, then 4 for a quarter: two of them in each tier.
+        assert_eq!(slices(&[("8", "4"), ("4", "1")]), exact("17.5")); // 4×2 + 0.5×2 + 0.5×1 + 5 + 3
+        // What leaves comes off the top and keeps the fee of the tier it had entered.
+        assert_eq!(slices(&[("12", "12"), ("-4", "-2")]), exact("27")); // 10×2 + 2 − 1×2 − 1 + 5 + 3
+        assert_eq!(slices(&[("0", "0")]), Exact::ZERO);
+    }
+
+    #[test]
+    fn buckets_are_priced_one_by_one() {
+        let buckets = [Usage::units(exact("10")), Usage::units(exact("11"))];
+        let priced = price_buckets(&charge("volume"), &buckets, &Exact::ONE).unwrap();
+        assert_eq!(priced.exact, exact("39")); // 10×2 + 5, then 11×1 + 3
+        assert_eq!(priced.units, exact("21"));
+        assert!(priced.parts.iter().any(|part| part.label == "2:2"));
+    }
+
+    #[test]
+    fn the_volume_tier_may_be_picked_by_other_units() {
+        let usage = Usage { tier_units: Some(exact("30")), ..Usage::units(exact("4")) };
+        assert_eq!(price(&charge("volume"), &usage, &Exact::ONE).unwrap().exact, exact("7"));
+    }
+}

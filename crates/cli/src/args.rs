@@ -1,0 +1,341 @@
+//! The command line, as clap reads it.
+
+use std::path::PathBuf;
+
+use clap::{Args as ClapArgs, Parser, Subcommand};
+use counterfoil_types::{CustomerId, PlanKey, SubscriptionId, TenantId, Timestamp};
+
+/// Usage billing you can prove: an immutable event ledger, exact pricing, explained invoices.
+#[derive(Debug, Parser)]
+#[command(name = "counterfoil", version, max_term_width = 100)]
+pub(crate) struct Args {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    /// Print JSON for programs instead of tables for people.
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// Settings of every command. Precedence: command line, environment, file, default.
+#[derive(Clone, Debug, Default, ClapArgs)]
+#[command(next_help_heading = "Settings")]
+pub(crate) struct Global {
+    /// Configuration file [default: counterfoil.toml in this directory, if there is one].
+    #[arg(long, global = true, env = "COUNTERFOIL_CONFIG", value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// Directory of the embedded store [default: ./counterfoil-data].
+    #[arg(long, global = true, env = "COUNTERFOIL_DATA_DIR", value_name = "DIR")]
+    pub(crate) data_dir: Option<PathBuf>,
+    /// Where the store is instead: sqlite:PATH.
+    #[arg(long, global = true, env = "DATABASE_URL", value_name = "URL", hide_env_values = true)]
+    pub(crate) database_url: Option<String>,
+    /// The tenant to act on [default: default].
+    #[arg(long, global = true, env = "COUNTERFOIL_TENANT")]
+    pub(crate) tenant: Option<TenantId>,
+    /// Lanes of a tenant made on first use, 1 to 64, fixed from then on [default: 8].
+    #[arg(long, global = true, env = "COUNTERFOIL_LANES")]
+    pub(crate) lanes: Option<u16>,
+    /// Allow the clock to be set.
+    #[arg(long, global = true, env = "COUNTERFOIL_TEST_MODE")]
+    pub(crate) test_mode: bool,
+    /// Let the clock stand at this instant (test mode only).
+    #[arg(long, global = true, env = "COUNTERFOIL_NOW", value_name = "TIME")]
+    pub(crate) now: Option<Timestamp>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// From nothing to explained invoices, on a shipped sample month.
+    #[command(after_help = "Example:\n  counterfoil quickstart --data-dir demo")]
+    Quickstart,
+    /// Append usage events from files: JSON Lines, CloudEvents, CSV; plain or gzip.
+    #[command(
+        after_help = "Examples:\n  counterfoil ingest usage.jsonl.gz\n  cat events.jsonl | counterfoil ingest -\n  counterfoil ingest trace.csv --map trace-mapping.toml --backfill"
+    )]
+    Ingest(Ingest),
+    /// Usage and cost of a customer.
+    #[command(
+        after_help = "Examples:\n  counterfoil usage acme\n  counterfoil usage acme --at 2026-10-15T00:00:00Z\n  counterfoil usage acme --from 2026-10-01T00:00:00Z --to 2026-10-02T00:00:00Z\n  counterfoil usage --unbilled --from 2026-10-01T00:00:00Z --to 2026-11-01T00:00:00Z"
+    )]
+    Usage(Usage),
+    /// The monthly invoice run: plan, compute, review, approve, finalize.
+    #[command(
+        after_help = "Examples:\n  counterfoil run --period 2026-10 --dry-run\n  counterfoil run --period 2026-10\n  counterfoil run --period 2026-10 --approve --by finance@example.com\n  counterfoil run --list"
+    )]
+    Run(Run),
+    /// Look at invoices.
+    #[command(subcommand)]
+    Invoice(Invoice),
+    /// Customers.
+    #[command(subcommand)]
+    Customer(Customer),
+    /// Subscriptions.
+    #[command(subcommand)]
+    Subscription(Subscription),
+    /// Price books.
+    #[command(subcommand)]
+    Pricing(Pricing),
+    /// The next billing periods of a subscription, in its zone.
+    #[command(after_help = "Example:\n  counterfoil calendar acme-payg")]
+    Calendar {
+        /// The subscription.
+        subscription: SubscriptionId,
+        /// How many periods.
+        #[arg(long, default_value_t = 24)]
+        count: u32,
+    },
+    /// What-if: usage in, explained lines out. No database.
+    #[command(
+        after_help = "Examples:\n  counterfoil price --book metering-engine --plan payg --usage api_calls=150000\n  counterfoil price --book pricing/saas-plans.toml --plan pro --usage requests=600000 --usage active_users=42"
+    )]
+    Price(Price),
+    /// Rebuild aggregates from the ledger, or prove that they equal it.
+    Rebuild {
+        /// Change nothing: fold the whole ledger and compare.
+        #[arg(long)]
+        check: bool,
+    },
+    /// Check ledger, aggregates, invoices and numbers against each other.
+    Verify,
+    /// Check this installation.
+    Doctor,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct Ingest {
+    /// Files to read; `-` is standard input.
+    #[arg(required = true, value_name = "FILE")]
+    pub(crate) files: Vec<PathBuf>,
+    /// Format of the files [default: by name and content].
+    #[arg(long, value_enum)]
+    pub(crate) format: Option<Format>,
+    /// Mapping of a foreign CSV (TOML): which column is what.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) map: Option<PathBuf>,
+    /// Producer of events that do not name one.
+    #[arg(long)]
+    pub(crate) source: Option<String>,
+    /// The events may be older than the tenant's window (35 days).
+    #[arg(long)]
+    pub(crate) backfill: bool,
+    /// Where rejected events go, with reason and line [default: FILE.rejects.jsonl beside the store].
+    #[arg(long, value_name = "FILE")]
+    pub(crate) rejects: Option<PathBuf>,
+    /// Events in one transaction.
+    #[arg(long, default_value_t = 5_000, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub(crate) batch: u32,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Format {
+    /// One JSON event or CloudEvent a line.
+    Jsonl,
+    /// Comma-separated values with a header line.
+    Csv,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct Usage {
+    /// The customer.
+    #[arg(required_unless_present = "unbilled")]
+    pub(crate) customer: Option<CustomerId>,
+    /// Show the billing period that holds this instant [default: now].
+    #[arg(long, conflicts_with = "from")]
+    pub(crate) at: Option<Timestamp>,
+    /// Show all meters from here …
+    #[arg(long, requires = "to")]
+    pub(crate) from: Option<Timestamp>,
+    /// … to here instead.
+    #[arg(long, requires = "from")]
+    pub(crate) to: Option<Timestamp>,
+    /// As the ledger stood at this position of the customer's lane.
+    #[arg(long, conflicts_with = "from")]
+    pub(crate) as_of: Option<u64>,
+    /// List events that are accepted but not billed, with reasons.
+    #[arg(long, requires = "from")]
+    pub(crate) unbilled: bool,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct Run {
+    /// The month to bill, for example 2026-10.
+    #[arg(long, required_unless_present_any = ["list", "resume"])]
+    pub(crate) period: Option<String>,
+    /// Show what would be billed; write nothing.
+    #[arg(long, conflicts_with_all = ["approve", "resume", "list"])]
+    pub(crate) dry_run: bool,
+    /// Sign the run off after computing it, and finalize its invoices.
+    #[arg(long)]
+    pub(crate) approve: bool,
+    /// Who signs off.
+    #[arg(long, env = "USER", default_value = "unknown")]
+    pub(crate) by: String,
+    /// Continue this run instead.
+    #[arg(long, value_name = "ID", conflicts_with = "period")]
+    pub(crate) resume: Option<counterfoil_types::RunId>,
+    /// Bill this subscription although its invoice is outside the bounds.
+    #[arg(long, value_name = "SUBSCRIPTION")]
+    pub(crate) accept: Vec<SubscriptionId>,
+    /// List all runs.
+    #[arg(long)]
+    pub(crate) list: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Invoice {
+    /// List invoices.
+    List {
+        /// Of this customer only.
+        #[arg(long)]
+        customer: Option<CustomerId>,
+        /// In this state only.
+        #[arg(long)]
+        state: Option<String>,
+    },
+    /// Show one invoice.
+    Show {
+        /// Its number or id.
+        invoice: String,
+    },
+    /// Say how each amount came to be.
+    Explain {
+        /// Its number or id.
+        invoice: String,
+    },
+    /// Write invoices to a file.
+    #[command(after_help = "Example:\n  counterfoil invoice export --format csv --out october.csv")]
+    Export {
+        /// CSV of lines, or JSON of whole invoices.
+        #[arg(long, value_enum, default_value = "csv")]
+        format: ExportFormat,
+        /// The file; standard output when absent.
+        #[arg(long, value_name = "FILE")]
+        out: Option<PathBuf>,
+        /// Of this customer only.
+        #[arg(long)]
+        customer: Option<CustomerId>,
+    },
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum ExportFormat {
+    /// One row per line of each invoice.
+    Csv,
+    /// One JSON document per line.
+    Jsonl,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Customer {
+    /// Add or change a customer.
+    #[command(
+        after_help = "Example:\n  counterfoil customer add acme --name 'Acme Ltd' --currency USD --zone America/New_York --tax 'Sales tax=8.875'"
+    )]
+    Add {
+        /// The name events carry.
+        id: CustomerId,
+        /// Shown on invoices.
+        #[arg(long)]
+        name: String,
+        /// Currency of its invoices (ISO 4217).
+        #[arg(long)]
+        currency: String,
+        /// IANA time zone of its billing periods.
+        #[arg(long, default_value = "UTC")]
+        zone: String,
+        /// Where invoices go.
+        #[arg(long)]
+        email: Option<String>,
+        /// A tax rate, NAME=PERCENT; may be given several times.
+        #[arg(long)]
+        tax: Vec<String>,
+    },
+    /// Add customers and their subscriptions from a TOML file.
+    Import {
+        /// The file; see sample/customers.toml.
+        file: PathBuf,
+    },
+    /// List customers.
+    List,
+    /// Show one customer and its subscriptions.
+    Show {
+        /// The customer.
+        id: CustomerId,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Subscription {
+    /// Put a customer on a plan.
+    #[command(
+        after_help = "Example:\n  counterfoil subscription start acme-payg --customer acme --book metering-engine --plan payg --start 2026-10-01"
+    )]
+    Start {
+        /// Name of the subscription.
+        id: SubscriptionId,
+        /// The customer.
+        #[arg(long)]
+        customer: CustomerId,
+        /// Name of the price book.
+        #[arg(long)]
+        book: String,
+        /// The plan.
+        #[arg(long)]
+        plan: PlanKey,
+        /// First local day.
+        #[arg(long)]
+        start: jiff::civil::Date,
+        /// First local day it no longer covers.
+        #[arg(long)]
+        end: Option<jiff::civil::Date>,
+    },
+    /// End a subscription.
+    End {
+        /// The subscription.
+        id: SubscriptionId,
+        /// First local day it no longer covers.
+        #[arg(long)]
+        on: jiff::civil::Date,
+    },
+    /// List subscriptions.
+    List,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Pricing {
+    /// Check price books and run their worked examples. No database.
+    Check {
+        /// The files; the shipped books when none is given.
+        files: Vec<PathBuf>,
+    },
+    /// List published price books.
+    List,
+    /// Compare a file with what is published under its name.
+    Diff {
+        /// The file.
+        file: PathBuf,
+    },
+    /// Publish price books.
+    Publish {
+        /// The files.
+        #[arg(required = true)]
+        files: Vec<PathBuf>,
+    },
+    /// Print the JSON Schema of price books.
+    Schema,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct Price {
+    /// A price book file, or the name of a shipped book.
+    #[arg(long)]
+    pub(crate) book: String,
+    /// The plan.
+    #[arg(long)]
+    pub(crate) plan: PlanKey,
+    /// Usage of a meter in one full period, METER=UNITS; may be given several times.
+    #[arg(long, value_name = "METER=UNITS")]
+    pub(crate) usage: Vec<String>,
+}

@@ -1,0 +1,86 @@
+//! The commands, one file each.
+
+mod calendar;
+mod customer;
+mod doctor;
+mod ingest;
+mod invoice;
+mod price;
+mod pricing;
+mod quickstart;
+mod rebuild;
+mod run;
+mod subscription;
+mod usage;
+
+use counterfoil_engine::Engine;
+
+use crate::{
+    args::{Args, Command},
+    config::{self, Config},
+    context,
+    error::CliError,
+    output::Out,
+};
+
+/// How a command that did not fail went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// All is done.
+    Done,
+    /// Done, but something wants a decision.
+    WantsDecision,
+}
+
+impl Verdict {
+    /// `WantsDecision` if something does.
+    pub(crate) fn unless(wants_decision: bool) -> Self {
+        if wants_decision { Self::WantsDecision } else { Self::Done }
+    }
+}
+
+/// Runs the command.
+pub(crate) async fn dispatch(args: Args, out: &mut Out) -> Result<Verdict, CliError> {
+    // Commands without a database come first: they must work where none can be opened.
+    match args.command {
+        Command::Price(price) => return price::run(&price, out),
+        Command::Pricing(crate::args::Pricing::Check { files }) => {
+            return pricing::check(&files, out);
+        }
+        Command::Pricing(crate::args::Pricing::Schema) => return pricing::schema(out),
+        _ => {}
+    }
+    let mut config = config::load(&args.global)?;
+    if matches!(args.command, Command::Quickstart) {
+        return quickstart::run(&mut config, out).await;
+    }
+    let (engine, store) = context::engine(&config).await?;
+    let verdict = with_store(args.command, &engine, &config, out).await;
+    // Leaves one tidy file behind, whatever the command did.
+    store.close().await;
+    verdict
+}
+
+async fn with_store(
+    command: Command,
+    engine: &Engine,
+    config: &Config,
+    out: &mut Out,
+) -> Result<Verdict, CliError> {
+    match command {
+        Command::Ingest(ingest) => ingest::run(engine, config, &ingest, out).await,
+        Command::Usage(usage) => usage::run(engine, &usage, out).await,
+        Command::Run(run) => run::run(engine, config, &run, out).await,
+        Command::Invoice(command) => invoice::run(engine, command, out).await,
+        Command::Customer(command) => customer::run(engine, command, out).await,
+        Command::Subscription(command) => subscription::run(engine, command, out).await,
+        Command::Pricing(command) => pricing::run(engine, command, out).await,
+        Command::Calendar { subscription, count } => {
+            calendar::run(engine, &subscription, count, out).await
+        }
+        Command::Rebuild { check } => rebuild::run(engine, check, out).await,
+        Command::Verify => rebuild::verify(engine, out).await,
+        Command::Doctor => doctor::run(engine, config, out).await,
+        Command::Quickstart | Command::Price(_) => Ok(Verdict::Done),
+    }
+}

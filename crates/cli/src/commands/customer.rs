@@ -1,0 +1,165 @@
+//! `customer`: add, import, list, show.
+
+use counterfoil_engine::Engine;
+use counterfoil_invoicing::{Customer, Subscription, TaxRate};
+use counterfoil_types::{Currency, CustomerId, PlanKey, SubscriptionId, Zone};
+use serde::Deserialize;
+
+use super::Verdict;
+use crate::{args, error::CliError, output::Out};
+
+/// A file of customers.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    #[serde(default)]
+    customer: Vec<Entry>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Entry {
+    id: CustomerId,
+    name: String,
+    email: Option<String>,
+    currency: Currency,
+    zone: Zone,
+    #[serde(default)]
+    tax: Vec<TaxRate>,
+    #[serde(default)]
+    subscription: Vec<SubscriptionEntry>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SubscriptionEntry {
+    id: SubscriptionId,
+    book: String,
+    plan: PlanKey,
+    start: jiff::civil::Date,
+    end: Option<jiff::civil::Date>,
+}
+
+pub(super) async fn run(
+    engine: &Engine,
+    command: args::Customer,
+    out: &mut Out,
+) -> Result<Verdict, CliError> {
+    match command {
+        args::Customer::Add { id, name, currency, zone, email, tax } => {
+            let asked = |error: String| CliError::asked(error);
+            let customer = Customer {
+                id,
+                name,
+                email,
+                currency: currency.parse().map_err(
+                    |error: counterfoil_types::currency::UnknownCurrency| asked(error.to_string()),
+                )?,
+                zone: zone.parse()?,
+                tax: tax.iter().map(|rate| tax_rate(rate)).collect::<Result<_, _>>()?,
+            };
+            engine.put_customer(&customer).await?;
+            out.value(&customer)?;
+            out.line(format_args!("customer {} is there", customer.id))?;
+        }
+        args::Customer::Import { file } => {
+            let text = std::fs::read_to_string(&file)
+                .map_err(|error| CliError::file(file.display(), error))?;
+            let (customers, subscriptions) =
+                import(engine, &file.display().to_string(), &text).await?;
+            out.line(format_args!(
+                "{customers} customers and {subscriptions} subscriptions are there"
+            ))?;
+            out.value(
+                &serde_json::json!({"customers": customers, "subscriptions": subscriptions}),
+            )?;
+        }
+        args::Customer::List => list(engine, out).await?,
+        args::Customer::Show { id } => {
+            let customer = engine.customer(&id).await?;
+            let subscriptions = engine.subscriptions_of(&id).await?;
+            out.value(&serde_json::json!({"customer": customer, "subscriptions": subscriptions}))?;
+            out.line(format_args!("{} ({})", customer.name, customer.id))?;
+            out.line(format_args!(
+                "{} {} {}",
+                customer.currency,
+                customer.zone,
+                customer.email.as_deref().unwrap_or_default()
+            ))?;
+            for rate in &customer.tax {
+                out.line(format_args!("tax: {} {} %", rate.name, rate.percent))?;
+            }
+            super::subscription::table(&subscriptions, out)?;
+        }
+    }
+    Ok(Verdict::Done)
+}
+
+fn tax_rate(text: &str) -> Result<TaxRate, CliError> {
+    let (name, percent) = text.split_once('=').ok_or_else(|| {
+        CliError::asked(format!("--tax {text:?}: write NAME=PERCENT, for example VAT=19"))
+    })?;
+    let percent =
+        percent.parse().map_err(|error| CliError::asked(format!("--tax {text:?}: {error}")))?;
+    Ok(TaxRate { name: name.to_owned(), percent })
+}
+
+/// Adds the customers and subscriptions of a file. Importing it again changes nothing.
+pub(crate) async fn import(
+    engine: &Engine,
+    name: &str,
+    text: &str,
+) -> Result<(u64, u64), CliError> {
+    let file: File = toml::from_str(text).map_err(|error| CliError::file(name, error))?;
+    let (mut customers, mut subscriptions) = (0, 0);
+    for entry in file.customer {
+        let customer = Customer {
+            id: entry.id.clone(),
+            name: entry.name,
+            email: entry.email,
+            currency: entry.currency,
+            zone: entry.zone,
+            tax: entry.tax,
+        };
+        engine.put_customer(&customer).await?;
+        customers += 1;
+        for subscription in entry.subscription {
+            let subscription = Subscription {
+                id: subscription.id,
+                customer: entry.id.clone(),
+                book: subscription.book,
+                plan: subscription.plan,
+                start: subscription.start,
+                end: subscription.end,
+            };
+            engine.start_subscription(&subscription).await?;
+            subscriptions += 1;
+        }
+    }
+    Ok((customers, subscriptions))
+}
+
+async fn list(engine: &Engine, out: &mut Out) -> Result<(), CliError> {
+    let mut all: Vec<Customer> = Vec::new();
+    loop {
+        let after = all.last().map(|customer| customer.id.clone());
+        let page = engine.store().customers(&engine.tenant().id, after.as_ref(), 500).await?;
+        if page.is_empty() {
+            break;
+        }
+        all.extend(page);
+    }
+    out.value(&all)?;
+    let rows = all.iter().map(|customer| {
+        let taxes: Vec<String> =
+            customer.tax.iter().map(|rate| format!("{} {} %", rate.name, rate.percent)).collect();
+        vec![
+            customer.id.to_string(),
+            customer.name.clone(),
+            customer.currency.to_string(),
+            customer.zone.to_string(),
+            taxes.join(", "),
+        ]
+    });
+    out.table(&["customer", "name", "currency", "zone", "tax"], rows.collect(), &[])
+}

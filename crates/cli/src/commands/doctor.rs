@@ -1,0 +1,61 @@
+//! `doctor`: is this installation fit for billing?
+
+use counterfoil_engine::Engine;
+
+use super::Verdict;
+use crate::{config::Config, error::CliError, output::Out};
+
+pub(super) async fn run(
+    engine: &Engine,
+    config: &Config,
+    out: &mut Out,
+) -> Result<Verdict, CliError> {
+    let mut facts = vec![
+        ("version".to_owned(), env!("CARGO_PKG_VERSION").to_owned()),
+        ("tenant".to_owned(), engine.tenant().id.to_string()),
+        (
+            "clock".to_owned(),
+            match config.now {
+                Some(now) => format!("stands at {now} (test mode)"),
+                None => engine.now().to_string(),
+            },
+        ),
+        (
+            "time zones".to_owned(),
+            format!("{} bundled", counterfoil_types::Zone::all_names().len()),
+        ),
+    ];
+    facts.extend(engine.store().describe().await?);
+    let mut lag = 0;
+    let heads = engine.store().heads(engine.tenant()).await?;
+    for head in &heads {
+        let progress = engine.store().progress(head.lane).await?;
+        let slowest = progress.iter().map(|(_, position)| *position).min().unwrap_or(0);
+        lag += head.position - slowest.min(head.position);
+    }
+    facts.push(("events not projected yet".to_owned(), lag.to_string()));
+    let books = engine.books().await?;
+    facts.push(("price books".to_owned(), books.all().count().to_string()));
+    facts.push(("meters".to_owned(), books.meters().len().to_string()));
+    // A head recorded after now means the clock went back, and receipts would carry old times.
+    let ahead = heads.iter().any(|head| head.recorded_at > engine.now().plus_micros(60_000_000));
+    let mut problems = Vec::new();
+    if ahead {
+        problems.push("the clock lies behind the last recorded event; set it right (NTP)");
+    }
+    if facts.iter().any(|(_, value)| value == "NOT full") {
+        problems.push("the store does not sync every commit; acknowledged events could be lost");
+    }
+    out.value(&serde_json::json!({
+        "facts": facts.iter().cloned().collect::<std::collections::BTreeMap<_, _>>(),
+        "problems": problems,
+    }))?;
+    out.table(&["", ""], facts.into_iter().map(|(name, value)| vec![name, value]).collect(), &[])?;
+    for problem in &problems {
+        out.line(format_args!("problem: {problem}"))?;
+    }
+    if problems.is_empty() {
+        out.line("no problem found")?;
+    }
+    Ok(Verdict::unless(!problems.is_empty()))
+}

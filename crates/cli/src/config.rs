@@ -1,0 +1,115 @@
+//! Configuration. One precedence, highest first: command line, environment
+//! (`COUNTERFOIL_…`), configuration file, built-in default. The first two are clap's; the file is
+//! `--config FILE`, else `counterfoil.toml` in the working directory if there is one.
+
+use std::path::{Path, PathBuf};
+
+use counterfoil_types::{Quantity, TenantId, Timestamp};
+use serde::Deserialize;
+
+use crate::{args::Global, error::CliError};
+
+/// What the file may say.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct FileConfig {
+    /// Directory of the embedded store.
+    data_dir: Option<PathBuf>,
+    /// Where the store is: `sqlite:PATH`.
+    database_url: Option<String>,
+    /// The tenant commands act on.
+    tenant: Option<TenantId>,
+    /// Lanes of a tenant made on first use.
+    lanes: Option<u16>,
+    /// Whether the clock may be set.
+    test_mode: Option<bool>,
+    /// Invoices above this total are parked.
+    max_total: Option<Quantity>,
+    /// Invoices above this multiple of the last one are parked.
+    max_growth: Option<Quantity>,
+    /// Prefix of invoice numbers.
+    series: Option<String>,
+}
+
+/// The configuration in force.
+#[derive(Clone, Debug)]
+pub(crate) struct Config {
+    /// The SQLite file.
+    pub(crate) database: PathBuf,
+    /// Tenant.
+    pub(crate) tenant: TenantId,
+    /// Lanes for a new tenant.
+    pub(crate) lanes: u16,
+    /// A clock that stands still, in test mode.
+    pub(crate) now: Option<Timestamp>,
+    /// Bounds of a run.
+    pub(crate) bounds: counterfoil_invoicing::Bounds,
+    /// Prefix of invoice numbers.
+    pub(crate) series: String,
+}
+
+fn read_file(path: &Path) -> Result<FileConfig, CliError> {
+    let text =
+        std::fs::read_to_string(path).map_err(|error| CliError::file(path.display(), error))?;
+    toml::from_str(&text).map_err(|error| CliError::file(path.display(), error))
+}
+
+/// Puts the configuration together.
+pub(crate) fn load(global: &Global) -> Result<Config, CliError> {
+    let default_file = Path::new("counterfoil.toml");
+    let file = match &global.config {
+        Some(path) => read_file(path)?,
+        None if default_file.exists() => read_file(default_file)?,
+        None => FileConfig::default(),
+    };
+    // --data-dir and --database-url are alternatives: the nearer one wins.
+    let (data_dir, url) = if global.data_dir.is_some() || global.database_url.is_some() {
+        (global.data_dir.clone(), global.database_url.clone())
+    } else {
+        (file.data_dir, file.database_url)
+    };
+    let database = match url {
+        Some(url) => sqlite_path(&url)?,
+        None => {
+            data_dir.unwrap_or_else(|| PathBuf::from("counterfoil-data")).join("counterfoil.db")
+        }
+    };
+    let tenant = global.tenant.clone().or(file.tenant);
+    let tenant = match tenant {
+        Some(tenant) => tenant,
+        None => TenantId::new("default").map_err(|error| CliError::asked(error.to_string()))?,
+    };
+    let lanes = global.lanes.or(file.lanes).unwrap_or(counterfoil_ledger::lane::DEFAULT_LANES);
+    if lanes == 0 || lanes > counterfoil_ledger::MAX_LANES {
+        return Err(CliError::asked(format!("lanes must lie between 1 and 64, not {lanes}")));
+    }
+    let test_mode = global.test_mode || file.test_mode.unwrap_or(false);
+    if global.now.is_some() && !test_mode {
+        return Err(CliError::asked(
+            "--now sets the clock, which is refused outside test mode (add --test-mode, never in production)",
+        ));
+    }
+    let mut bounds = counterfoil_invoicing::Bounds::default();
+    bounds.max_total = file.max_total.unwrap_or(bounds.max_total);
+    bounds.max_growth = file.max_growth.unwrap_or(bounds.max_growth);
+    Ok(Config {
+        database,
+        tenant,
+        lanes,
+        now: global.now,
+        bounds,
+        series: file.series.unwrap_or_else(|| "INV".to_owned()),
+    })
+}
+
+fn sqlite_path(url: &str) -> Result<PathBuf, CliError> {
+    let path = url.strip_prefix("sqlite://").or_else(|| url.strip_prefix("sqlite:"));
+    match path {
+        Some(path) if !path.is_empty() => Ok(PathBuf::from(path)),
+        _ => Err(CliError::asked(format!(
+            "database URL {:?} is not understood by this build; write sqlite:PATH",
+            // A URL may hold a password.
+            url.split(':').next().unwrap_or_default()
+        ))),
+    }
+}
