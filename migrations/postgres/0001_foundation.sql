@@ -42,15 +42,15 @@ CREATE INDEX usage_event_target ON usage_event (lane_id, target) WHERE target IS
 CREATE TABLE aggregate (
     lane_id  bigint   NOT NULL,
     customer text     NOT NULL,
-    level    smallint NOT NULL,
-    start    bigint   NOT NULL,
+    day      bigint   NOT NULL,
     meter    text     NOT NULL,
     grp      text     NOT NULL,
     state    text     NOT NULL,
     first    bigint   NOT NULL,
     last     bigint   NOT NULL,
     touched  bigint   NOT NULL,
-    PRIMARY KEY (lane_id, customer, level, start, meter, grp)
+    hours    text     NOT NULL,
+    PRIMARY KEY (lane_id, customer, day, meter, grp)
 );
 
 CREATE TABLE aggregate_member (

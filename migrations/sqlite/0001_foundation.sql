@@ -52,12 +52,11 @@ BEGIN SELECT RAISE(ABORT, 'the ledger is append-only: rows are never updated'); 
 CREATE TRIGGER usage_event_no_delete BEFORE DELETE ON usage_event
 BEGIN SELECT RAISE(ABORT, 'the ledger is append-only: rows are never deleted'); END;
 
+-- One UTC day of one customer, meter and group.
 CREATE TABLE aggregate (
     lane_id  INTEGER NOT NULL,
     customer TEXT    NOT NULL,
-    -- 0 = hour, 1 = day
-    level    INTEGER NOT NULL,
-    start    INTEGER NOT NULL,
+    day      INTEGER NOT NULL,
     meter    TEXT    NOT NULL,
     -- JSON array of the group_by values; empty for meters without groups.
     grp      TEXT    NOT NULL,
@@ -65,7 +64,9 @@ CREATE TABLE aggregate (
     first    INTEGER NOT NULL,
     last     INTEGER NOT NULL,
     touched  INTEGER NOT NULL,
-    PRIMARY KEY (lane_id, customer, level, start, meter, grp)
+    -- The day's hours: {"5": [state, first, last, touched], …}
+    hours    TEXT    NOT NULL,
+    PRIMARY KEY (lane_id, customer, day, meter, grp)
 ) STRICT, WITHOUT ROWID;
 
 -- Members of unique counts, by hour.
@@ -116,6 +117,8 @@ CREATE TABLE price_book (
 ) STRICT, WITHOUT ROWID;
 CREATE TRIGGER price_book_no_update BEFORE UPDATE ON price_book
 BEGIN SELECT RAISE(ABORT, 'a published price book never changes'); END;
+CREATE TRIGGER price_book_no_delete BEFORE DELETE ON price_book
+BEGIN SELECT RAISE(ABORT, 'a published price book is never deleted'); END;
 
 CREATE TABLE meter (
     tenant     INTEGER NOT NULL REFERENCES tenant (number),
@@ -153,8 +156,14 @@ CREATE TABLE invoice (
 CREATE INDEX invoice_due ON invoice (tenant, due_cycle_at, id);
 CREATE TRIGGER invoice_immutable BEFORE UPDATE ON invoice
 WHEN OLD.state <> 'draft' AND (
-    NEW.body <> OLD.body OR NEW.digest <> OLD.digest OR NEW.number IS NOT OLD.number
-    OR NEW.total <> OLD.total OR NEW.state = 'draft')
+    NEW.state = 'draft'
+    OR NEW.tenant IS NOT OLD.tenant OR NEW.id IS NOT OLD.id OR NEW.customer IS NOT OLD.customer
+    OR NEW.subscription IS NOT OLD.subscription OR NEW.cycle IS NOT OLD.cycle
+    OR NEW.revision IS NOT OLD.revision OR NEW.due_cycle_at IS NOT OLD.due_cycle_at
+    OR NEW.position IS NOT OLD.position OR NEW.number IS NOT OLD.number
+    OR NEW.issued_at IS NOT OLD.issued_at OR NEW.due_at IS NOT OLD.due_at
+    OR NEW.currency IS NOT OLD.currency OR NEW.total IS NOT OLD.total
+    OR NEW.digest IS NOT OLD.digest OR NEW.body IS NOT OLD.body)
 BEGIN SELECT RAISE(ABORT, 'a finalized invoice never changes'); END;
 CREATE TRIGGER invoice_no_delete BEFORE DELETE ON invoice WHEN OLD.state <> 'draft'
 BEGIN SELECT RAISE(ABORT, 'a finalized invoice is never deleted'); END;

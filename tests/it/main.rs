@@ -1,4 +1,15 @@
 //! The integration tests, one binary: each module checks one area of the promises in
 //! `docs/guarantees.md`.
 
+mod bad_accounts;
+mod bad_events;
+mod bad_store;
+mod cli_surface;
+mod crash;
+mod exactly;
+mod formats;
+mod harness;
+mod quickstart;
+mod real_trace;
+mod tidy;
 mod vectors;

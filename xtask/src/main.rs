@@ -3,6 +3,7 @@
 //! | task | does |
 //! |---|---|
 //! | `sample` | writes the shipped sample of usage under `sample/`; the same bytes every time |
+//! | `bench NAME` | measures; names: `ingest-sqlite`, `rate`, `rebuild`, `run-sqlite`, `all` |
 //! | `sample --check` | writes nothing, fails when `sample/` differs from what would be written |
 
 #![expect(
@@ -11,6 +12,8 @@
     reason = "a developer's tool talks to the terminal"
 )]
 
+mod bench;
+mod random;
 mod sample;
 
 use std::{
@@ -22,7 +25,8 @@ use std::{
 /// What a task may end with: any error, told to the developer in words.
 type Outcome<T> = Result<T, Box<dyn Error>>;
 
-const USAGE: &str = "usage: cargo run -p xtask -- sample [--check]";
+const USAGE: &str =
+    "usage: cargo xtask sample [--check] | cargo xtask bench (ingest-sqlite|rate|rebuild|run-sqlite|all)";
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
@@ -43,6 +47,7 @@ fn run(args: &[&str]) -> Outcome<String> {
     match args {
         ["sample"] => sample::write(&repository().join("sample")),
         ["sample", "--check"] => sample::check(&repository().join("sample")),
+        ["bench", name, rest @ ..] => bench::run(name, rest),
         _ => Err(USAGE.into()),
     }
 }

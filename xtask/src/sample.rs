@@ -7,7 +7,7 @@
 mod customers;
 mod event;
 mod oddities;
-mod random;
+use crate::random;
 mod rhythm;
 mod streams;
 #[cfg(test)]

@@ -67,11 +67,8 @@ fn the_committed_schema_is_the_schema_of_the_types() {
         std::fs::write(&path, price_book_schema()).unwrap();
         return;
     }
-    assert_eq!(
-        committed,
-        price_book_schema(),
-        "run the tests with COUNTERFOIL_UPDATE=1 and commit"
-    );
+    let same = committed == price_book_schema();
+    assert!(same, "the schema has changed: run the tests with COUNTERFOIL_UPDATE=1 and commit");
 }
 
 #[test]

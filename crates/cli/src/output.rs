@@ -45,7 +45,10 @@ impl Out {
     /// A value, for programs only.
     pub(crate) fn value(&mut self, value: &impl Serialize) -> Result<(), CliError> {
         if self.json {
-            serde_json::to_writer_pretty(&mut self.writer, value)?;
+            serde_json::to_writer_pretty(&mut self.writer, value).map_err(|error| {
+                // A closed pipe must stay recognizable.
+                if error.is_io() { CliError::Io(error.into()) } else { CliError::from(error) }
+            })?;
             writeln!(self.writer)?;
         }
         Ok(())

@@ -34,7 +34,8 @@ impl Engine {
         let now = self.clock.now();
         let body = serde_json::to_value(customer)?;
         let digest = counterfoil_types::Digest::of(body.to_string().as_bytes());
-        let key = format!("customer.put/{}/{}", customer.id, digest.short());
+        // With the time: a customer may go back to what it was before, and that is a fact too.
+        let key = format!("customer.put/{}/{}/{}", customer.id, now.micros(), digest.short());
         let commit =
             Commit::of(Write::PutCustomer(customer.clone())).fact("customer.put", key, now, body);
         Ok(self.store.commit(&self.tenant.id, &commit).await?)

@@ -10,14 +10,18 @@ use counterfoil_invoicing::{
 };
 use counterfoil_metering::Meter;
 use counterfoil_rating::{
-    Charge, LatePolicy, Model, Plan, RateContext, Timing, Usage, fraction, rate, spec::Recurrence,
+    Charge, LatePolicy, Model, Part, PartKind, Plan, ProrationBasis, RateContext, Timing, Usage,
+    fraction, line::finish, rate, spec::Recurrence,
 };
-use counterfoil_types::{Exact, Money, Period};
+use counterfoil_types::{Exact, Money, Period, civil::Date};
 
 use crate::{
     Books, Engine, EngineError,
     usage::{CustomerUsage, LaneView, Request},
 };
+
+/// Charge of the line that raises an invoice to its plan's minimum, as `assemble` writes it.
+const PLAN_MINIMUM: &str = "plan_minimum";
 
 /// Who and what an invoice is for.
 #[derive(Clone, Debug)]
@@ -28,6 +32,27 @@ pub struct Account {
     pub subscription: Subscription,
     /// Its cycles.
     pub cycles: Cycles,
+}
+
+impl Account {
+    /// The month whose run a cycle falls due in; `None` for the opening cycle.
+    pub(crate) fn run_month(&self, number: CycleNumber) -> Result<Option<Date>, EngineError> {
+        let Some(cycle) = self.cycles.cycle(number)?.filter(|cycle| cycle.number > 0) else {
+            return Ok(None);
+        };
+        let last = self.customer.zone.civil(cycle.at.plus_micros(-1))?.date();
+        Ok(Some(last.first_of_month()))
+    }
+
+    /// Whether a cycle bills what came late for the periods before it. The first cycle of each
+    /// month's run does; so it is billed once, although all of them are computed before any is
+    /// finalized.
+    pub(crate) fn bills_late(&self, cycle: &Cycle) -> Result<bool, EngineError> {
+        if cycle.number < 2 {
+            return Ok(false);
+        }
+        Ok(self.run_month(cycle.number)? != self.run_month(cycle.number - 1)?)
+    }
 }
 
 /// What a computation came to.
@@ -48,6 +73,15 @@ pub enum As<'a> {
     Of(&'a LaneView),
     /// At a position, from the ledger alone: rebuilding.
     Rebuilt(u64),
+}
+
+impl As<'_> {
+    fn position(self) -> u64 {
+        match self {
+            Self::Of(view) => view.head,
+            Self::Rebuilt(position) => position,
+        }
+    }
 }
 
 /// One rating: a charge of a plan over a period.
@@ -132,7 +166,7 @@ impl Engine {
                     fraction: fraction(
                         &period,
                         &full,
-                        counterfoil_rating::ProrationBasis::Second,
+                        ProrationBasis::Second,
                         &customer.zone,
                     )?,
                     book: book.reference.clone(),
@@ -181,10 +215,7 @@ impl Engine {
             plan_minimum: minimum,
             inputs: Inputs {
                 lane: lane.0,
-                position: match at {
-                    As::Of(view) => view.head,
-                    As::Rebuilt(position) => position,
-                },
+                position: at.position(),
                 engine: ENGINE_VERSION.to_owned(),
                 subscription: account.subscription.clone(),
                 tax: customer.tax.clone(),
@@ -234,12 +265,17 @@ impl Engine {
         at: As<'_>,
     ) -> Result<Option<Vec<InvoiceLine>>, EngineError> {
         let mut late = Vec::new();
+        if !account.bills_late(cycle)? {
+            return Ok(Some(late));
+        }
+        // Invoices that know more of the ledger than this one came after it.
         let finalized: Vec<&Invoice> = earlier
             .iter()
             .filter(|invoice| !matches!(invoice.state, InvoiceState::Draft | InvoiceState::Void))
-            .filter(|invoice| invoice.body.cycle < cycle.number)
+            .filter(|invoice| invoice.body.inputs.position <= at.position())
+            .filter(|invoice| invoice.body.cycle != cycle.number)
             .collect();
-        for original in &finalized {
+        for original in finalized.iter().filter(|invoice| invoice.body.cycle < cycle.number) {
             let period = original.body.period;
             let usage_lines: Vec<&InvoiceLine> = original
                 .body
@@ -260,6 +296,9 @@ impl Engine {
                 return Ok(None);
             };
             let full = full_period(account, original.body.cycle, period)?;
+            let arrears = original.body.lines.iter().filter(|line| line.kind == LineKind::FeeArrears);
+            let mut reached: Exact =
+                arrears.fold(Exact::ZERO, |sum, line| sum.add(&line.amount.exact()));
             for before in usage_lines {
                 let Some(charge) = plan.charges.iter().find(|charge| charge.key == before.charge)
                 else {
@@ -268,9 +307,17 @@ impl Engine {
                 let kind = LineKind::LateUsage;
                 let rating = Rating { kind, charge, plan, book, period, full };
                 let mut delta = line(books, &account.customer, &rating, Some(&usage))?;
-                let billed = billed(&finalized, &delta)?;
-                delta.amount = delta.amount.checked_sub(billed)?;
-                delta.already_billed = Some(billed);
+                reached = reached.add(&delta.amount.exact());
+                subtract_billed(&finalized, &mut delta)?;
+                if !delta.amount.is_zero() {
+                    late.push(delta);
+                }
+            }
+            if let Some(least) = plan.minimum {
+                let part = fraction(&period, &full, ProrationBasis::Second, &account.customer.zone)?;
+                let missing = least.exact().mul(&part).sub(&reached);
+                let mut delta = minimum_line(plan, book, period, missing)?;
+                subtract_billed(&finalized, &mut delta)?;
                 if !delta.amount.is_zero() {
                     late.push(delta);
                 }
@@ -280,16 +327,57 @@ impl Engine {
     }
 }
 
-/// What invoices so far billed for the charge and period of `line`.
-fn billed(invoices: &[&Invoice], line: &InvoiceLine) -> Result<Money, EngineError> {
+/// Takes off a line what invoices so far billed for its charge and period.
+fn subtract_billed(invoices: &[&Invoice], line: &mut InvoiceLine) -> Result<(), EngineError> {
+    let minimum = line.kind == LineKind::PlanMinimum;
     let same = invoices.iter().flat_map(|invoice| &invoice.body.lines).filter(|other| {
-        matches!(other.kind, LineKind::Usage | LineKind::LateUsage)
-            && other.charge == line.charge
+        let kind = match other.kind {
+            LineKind::Usage | LineKind::LateUsage => !minimum,
+            LineKind::PlanMinimum => minimum,
+            LineKind::FeeArrears | LineKind::FeeAdvance => false,
+        };
+        kind && other.charge == line.charge
             && other.plan == line.plan
             && other.period == line.period
     });
     let zero = Money::zero(line.amount.currency());
-    Ok(same.map(|other| other.amount).try_fold(zero, Money::checked_add)?)
+    let billed = same.map(|other| other.amount).try_fold(zero, Money::checked_add)?;
+    line.amount = line.amount.checked_sub(billed)?;
+    line.already_billed = Some(billed);
+    Ok(())
+}
+
+/// What is missing to a plan's minimum in an earlier period.
+fn minimum_line(
+    plan: &Plan,
+    book: &PriceBook,
+    period: Period,
+    missing: Exact,
+) -> Result<InvoiceLine, EngineError> {
+    let missing = if missing.is_positive() { missing } else { Exact::ZERO };
+    let parts = if missing.is_zero() {
+        Vec::new()
+    } else {
+        vec![Part::adjustment(PartKind::MinimumTopUp, "plan minimum", missing.clone())]
+    };
+    let context = RateContext::new(book.currency, book.rounding);
+    let rated = finish(Exact::ONE, parts, missing, &context)?;
+    Ok(InvoiceLine {
+        kind: LineKind::PlanMinimum,
+        charge: PLAN_MINIMUM.to_owned(),
+        name: "Minimum of the plan".to_owned(),
+        period,
+        book: book.reference.clone(),
+        book_hash: book.digest,
+        plan: plan.key.clone(),
+        meter: None,
+        unit: None,
+        metered: None,
+        events: None,
+        already_billed: None,
+        amount: rated.amount,
+        rated,
+    })
 }
 
 fn full_period(

@@ -3,7 +3,7 @@
 //! Meters that stand at the same position advance together; one that was registered later catches
 //! up first. Losing a race against another projector is no error: the loser reads again.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use counterfoil_ledger::{Effective, LaneId, StoredEvent, effective_as_of, standing};
 use counterfoil_metering::{
@@ -116,7 +116,7 @@ impl Engine {
                 }
             }
         }
-        let (buckets, members) = self.merge(&index, lane, delta, to).await?;
+        let (buckets, members) = self.merge(&index, lane, delta, (from, to)).await?;
         let projection = Projection { lane, meters: keys.to_vec(), from, to, buckets, members };
         self.store.project(&projection).await?;
         Ok(rows.len() as u64)
@@ -158,13 +158,15 @@ impl Engine {
         index: &MeterIndex,
         lane: LaneId,
         delta: ChunkDelta,
-        to: u64,
+        (from, to): (u64, u64),
     ) -> Result<(Vec<Bucket>, Vec<MemberDelta>), EngineError> {
         let keys: Vec<BucketKey> = delta.buckets.keys().cloned().collect();
-        let days: Vec<BucketKey> = keys.iter().map(day_of).collect();
         let mut stored: HashMap<BucketKey, Bucket> = HashMap::with_capacity(keys.len() * 2);
-        for wanted in [&keys, &days] {
-            for bucket in self.store.buckets(lane, wanted).await? {
+        // Before a lane's first row there is nothing to merge into.
+        if from > 0 {
+            let days: HashSet<BucketKey> = keys.iter().map(day_of).collect();
+            let wanted: Vec<BucketKey> = keys.iter().cloned().chain(days).collect();
+            for bucket in self.store.buckets(lane, &wanted).await? {
                 stored.insert(bucket.key.clone(), bucket);
             }
         }
@@ -296,7 +298,7 @@ impl Engine {
 }
 
 /// The day bucket an hour bucket lies in.
-fn day_of(hour: &BucketKey) -> BucketKey {
+pub(crate) fn day_of(hour: &BucketKey) -> BucketKey {
     BucketKey { level: Level::Day, start: hour.start.bucket(Level::Day.micros()), ..hour.clone() }
 }
 

@@ -1,14 +1,18 @@
 //! Rebuilding projections from the ledger, and proving that what is stored is what a fold over
 //! the ledger gives.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, hash_map::Entry};
 
 use counterfoil_ledger::{LaneId, StoredEvent, effective_as_of};
 use counterfoil_metering::{BucketKey, LaneFold, MeterIndex, State};
+use counterfoil_store::StoreError;
 use counterfoil_types::MeterKey;
 use serde::Serialize;
 
-use crate::{Engine, EngineError, project::CHUNK};
+use crate::{
+    Engine, EngineError,
+    project::{CHUNK, day_of},
+};
 
 /// What a rebuild or check came to.
 #[derive(Clone, Debug, Default, Serialize)]
@@ -72,7 +76,7 @@ impl Engine {
     ) -> Result<(), EngineError> {
         let progress = self.store.progress(lane).await?;
         let upto = progress.iter().map(|(_, position)| *position).min().unwrap_or(0);
-        let mut folded = self.fold_lane(index, lane, upto, report).await?;
+        let mut folded = with_days(self.fold_lane(index, lane, upto, report).await?)?;
         let mut after: Option<BucketKey> = None;
         loop {
             let page = self.store.all_buckets(lane, after.as_ref(), CHUNK).await?;
@@ -82,10 +86,10 @@ impl Engine {
                 report.buckets += 1;
                 let expected = folded.remove(&bucket.key);
                 if let State::Unique { members, .. } = &mut bucket.state {
-                    let hour = bucket.key.period();
+                    let inside = bucket.key.period();
                     let stored = self
                         .store
-                        .members(lane, &bucket.key.customer, &bucket.key.meter, &hour)
+                        .members(lane, &bucket.key.customer, &bucket.key.meter, &inside)
                         .await?;
                     *members = stored
                         .into_iter()
@@ -153,6 +157,28 @@ impl Engine {
         }
         Ok(fold.finish())
     }
+}
+
+/// The hours, and the days they make up.
+fn with_days(
+    mut hours: HashMap<BucketKey, State>,
+) -> Result<HashMap<BucketKey, State>, EngineError> {
+    let mut in_order: Vec<(&BucketKey, &State)> = hours.iter().collect();
+    in_order.sort_by_key(|(key, _)| key.start);
+    let mut days: HashMap<BucketKey, State> = HashMap::new();
+    for (key, state) in in_order {
+        match days.entry(day_of(key)) {
+            Entry::Vacant(day) => {
+                day.insert(state.clone());
+            }
+            Entry::Occupied(mut day) => day
+                .get_mut()
+                .merge(state)
+                .map_err(|error| StoreError::corrupt("aggregate", &key.customer, error))?,
+        }
+    }
+    hours.extend(days);
+    Ok(hours)
 }
 
 /// Whether stored and folded state agree; of members only the set matters, not how often each

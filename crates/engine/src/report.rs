@@ -11,6 +11,9 @@ use crate::{
     draft::{Account, As},
 };
 
+/// How often a reading starts over because the projector moved.
+const TRIES: usize = 16;
+
 /// Usage and cost of one charge in a period.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct ChargeUsage {
@@ -112,14 +115,18 @@ impl Engine {
         let until = period.end.min(self.now()).max(period.start);
         let read = Period::new(period.start, until);
         let lane = self.tenant.lane_of(&customer.id);
-        let all: Vec<&Meter> = books.meters().values().collect();
-        let usage = loop {
-            let view = self.lane_view(lane, &all).await?;
+        let mut usage = None;
+        for _ in 0..TRIES {
+            let view = self.lane_view(lane).await?;
             let at = as_of.map_or(As::Of(&view), As::Rebuilt);
-            if let Some(usage) = self.plan_usage(books, plan, customer, read, at).await? {
-                break usage;
+            usage = self.plan_usage(books, plan, customer, read, at).await?;
+            if usage.is_some() {
+                break;
             }
-        };
+        }
+        let usage = usage.ok_or_else(|| {
+            EngineError::refused("usage kept changing while it was read; ask again")
+        })?;
         let mut charges = Vec::new();
         let mut cost = Money::zero(book.currency);
         for charge in &plan.charges {

@@ -15,6 +15,7 @@ mod finalize;
 mod plan;
 
 use counterfoil_invoicing::{Bounds, ItemStatus, Run, RunItem, RunState, RunTotals};
+use counterfoil_store::{Commit, StoreError};
 use counterfoil_types::{RunId, SubscriptionId, Timestamp, Zone};
 use serde::Serialize;
 
@@ -122,6 +123,23 @@ impl Engine {
             .run(&self.tenant.id, id)
             .await?
             .ok_or_else(|| EngineError::not_found("run", id, "; see `counterfoil run --list`"))
+    }
+
+    /// Commits a step of a run that stands as `run`. When it is refused because another program
+    /// took the run further meanwhile, the run as it stands now is returned.
+    pub(crate) async fn step(
+        &self,
+        run: &Run,
+        commit: &Commit,
+    ) -> Result<Option<Run>, EngineError> {
+        match self.store.commit(&self.tenant.id, commit).await {
+            Ok(()) => Ok(None),
+            Err(error @ StoreError::Conflict { .. }) => {
+                let now = self.run(&run.id).await?;
+                if now.state > run.state { Ok(Some(now)) } else { Err(error.into()) }
+            }
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// Counts a run's items.

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use counterfoil_invoicing::{Customer, Invoice, InvoiceState};
-use counterfoil_store::InvoiceFilter;
+use counterfoil_store::{InvoiceFilter, InvoiceSummary, RecordedFact, StoreError};
 use counterfoil_types::{Digest, Timestamp};
 use serde::Serialize;
 
@@ -28,6 +28,15 @@ pub struct VerifyReport {
     pub problems: Vec<String>,
 }
 
+/// What is wrong with what is stored, in words; a store that fails is no finding but an error.
+fn damage(error: EngineError) -> Result<String, EngineError> {
+    match error {
+        EngineError::Store(StoreError::Corrupt { .. }) => Ok(error.to_string()),
+        EngineError::Store(_) => Err(error),
+        other => Ok(other.to_string()),
+    }
+}
+
 impl Engine {
     /// Checks everything that can be checked.
     ///
@@ -36,12 +45,20 @@ impl Engine {
     pub async fn verify(&self) -> Result<VerifyReport, EngineError> {
         let mut report = VerifyReport::default();
         self.verify_ledger(&mut report).await?;
-        let aggregates = self.check_aggregates().await?;
-        report.buckets = aggregates.buckets;
-        report
-            .problems
-            .extend(aggregates.differences.into_iter().map(|d| format!("aggregate {d}")));
-        self.verify_invoices(&mut report).await?;
+        match self.check_aggregates().await {
+            Ok(aggregates) => {
+                report.buckets = aggregates.buckets;
+                let differences = aggregates.differences.into_iter();
+                report.problems.extend(differences.map(|d| format!("aggregate {d}")));
+            }
+            Err(error) => report.problems.push(damage(error)?),
+        }
+        let mut issued = BTreeMap::new();
+        match self.books().await {
+            Ok(books) => self.verify_invoices(&books, &mut issued, &mut report).await?,
+            Err(error) => report.problems.push(damage(error)?),
+        }
+        self.verify_journal(&issued, &mut report).await?;
         Ok(report)
     }
 
@@ -51,8 +68,23 @@ impl Engine {
             let (mut expected, mut recorded) = (1u64, Timestamp::MIN);
             let lane = head.lane;
             loop {
-                let rows = self.store.read(lane, expected - 1, head.position, None, CHUNK).await?;
+                let rows = self.store.read(lane, expected - 1, head.position, None, CHUNK).await;
+                let rows = match rows {
+                    Ok(rows) => rows,
+                    Err(error) => {
+                        report.problems.push(damage(error.into())?);
+                        break;
+                    }
+                };
                 if rows.is_empty() {
+                    // Unreadable rows break off above; here the lane ends.
+                    if expected != head.position + 1 {
+                        report.problems.push(format!(
+                            "ledger lane {lane}: the head stands at {}, the last row at {}",
+                            head.position,
+                            expected - 1
+                        ));
+                    }
                     break;
                 }
                 for row in rows {
@@ -79,19 +111,18 @@ impl Engine {
                     report.events += 1;
                 }
             }
-            if expected != head.position + 1 {
-                report.problems.push(format!(
-                    "ledger lane {lane}: the head stands at {}, the last row at {}",
-                    head.position,
-                    expected - 1
-                ));
-            }
         }
         Ok(())
     }
 
-    async fn verify_invoices(&self, report: &mut VerifyReport) -> Result<(), EngineError> {
-        let books = self.books().await?;
+    /// Every finalized invoice: sealed, the same when computed again, numbered without gaps. Notes
+    /// their numbers in `issued`.
+    async fn verify_invoices(
+        &self,
+        books: &Books,
+        issued: &mut BTreeMap<String, String>,
+        report: &mut VerifyReport,
+    ) -> Result<(), EngineError> {
         let mut numbers: BTreeMap<String, Vec<u64>> = BTreeMap::new();
         let mut after = None;
         loop {
@@ -102,29 +133,17 @@ impl Engine {
             let Some(last) = page.last() else { break };
             after = Some((last.due_cycle_at, last.id));
             for summary in page.iter().filter(|summary| summary.state != InvoiceState::Draft) {
-                let Some(invoice) = self.store.invoice(&self.tenant.id, &summary.id).await? else {
-                    report.problems.push(format!("invoice {} vanished", summary.id));
-                    continue;
-                };
-                report.invoices += 1;
-                let name = invoice.number.clone().unwrap_or_else(|| invoice.id.to_string());
-                if let Some((series, number)) = name.rsplit_once('-')
+                let number = summary.number.clone().unwrap_or_default();
+                if let Some((series, number)) = number.rsplit_once('-')
                     && let Ok(number) = number.parse()
                 {
                     numbers.entry(series.to_owned()).or_default().push(number);
                 }
-                if Digest::of(invoice.body.canonical()?.as_bytes()) != invoice.digest {
-                    report
-                        .problems
-                        .push(format!("invoice {name}: its body is not what was sealed"));
-                }
-                match self.rebuild_invoice(&books, &invoice).await {
-                    Ok(rebuilt) if rebuilt == invoice.body.canonical()? => {}
-                    Ok(_) => report.problems.push(format!(
-                        "invoice {name}: computing it again from its inputs gives another invoice"
-                    )),
-                    Err(EngineError::Store(error)) => return Err(error.into()),
-                    Err(error) => report.problems.push(format!("invoice {name}: {error}")),
+                issued.insert(summary.id.to_string(), number.clone());
+                report.invoices += 1;
+                if let Err(error) = self.verify_invoice(books, summary, report).await {
+                    let damage = damage(error)?;
+                    report.problems.push(format!("invoice {number}: {damage}"));
                 }
             }
         }
@@ -138,6 +157,83 @@ impl Engine {
                     break;
                 }
             }
+        }
+        Ok(())
+    }
+
+    async fn verify_invoice(
+        &self,
+        books: &Books,
+        row: &InvoiceSummary,
+        report: &mut VerifyReport,
+    ) -> Result<(), EngineError> {
+        let name = row.number.clone().unwrap_or_else(|| row.id.to_string());
+        let Some(invoice) = self.store.invoice(&self.tenant.id, &row.id).await? else {
+            report.problems.push(format!("invoice {name} vanished"));
+            return Ok(());
+        };
+        let body = &invoice.body;
+        let canonical = body.canonical()?;
+        if Digest::of(canonical.as_bytes()) != invoice.digest {
+            report.problems.push(format!("invoice {name}: its body is not what was sealed"));
+        }
+        let same = row.id == body.id()
+            && row.customer == body.customer
+            && row.subscription == body.subscription
+            && row.due_cycle_at == body.due_cycle_at
+            && row.position == body.inputs.position
+            && row.total == body.total;
+        if !same {
+            report.problems.push(format!("invoice {name}: its row says otherwise than its body"));
+        }
+        if self.rebuild_invoice(books, &invoice).await? != canonical {
+            report.problems.push(format!(
+                "invoice {name}: computing it again from its inputs gives another invoice"
+            ));
+        }
+        Ok(())
+    }
+
+    /// The journal: contiguous, and of one mind with the invoices about what was finalized.
+    async fn verify_journal(
+        &self,
+        issued: &BTreeMap<String, String>,
+        report: &mut VerifyReport,
+    ) -> Result<(), EngineError> {
+        let mut unheard: BTreeMap<&str, &str> =
+            issued.iter().map(|(id, number)| (id.as_str(), number.as_str())).collect();
+        let mut after = 0;
+        loop {
+            let page = match self.store.facts(&self.tenant.id, after, CHUNK).await {
+                Ok(page) => page,
+                Err(error) => {
+                    report.problems.push(damage(error.into())?);
+                    return Ok(());
+                }
+            };
+            if page.is_empty() {
+                break;
+            }
+            for RecordedFact { position, fact } in page {
+                if position != after + 1 {
+                    report.problems.push(format!("journal: no fact follows position {after}"));
+                }
+                after = position;
+                if fact.kind != "invoice.finalized" {
+                    continue;
+                }
+                let said = |name| fact.body.get(name).and_then(serde_json::Value::as_str);
+                let (id, number) =
+                    (said("invoice").unwrap_or_default(), said("number").unwrap_or_default());
+                if unheard.remove(id) != Some(number) {
+                    report.problems.push(format!(
+                        "journal position {position}: invoice {number} was finalized, but is not there"
+                    ));
+                }
+            }
+        }
+        for number in unheard.into_values() {
+            report.problems.push(format!("invoice {number}: the journal never heard of it"));
         }
         Ok(())
     }

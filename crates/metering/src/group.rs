@@ -1,11 +1,24 @@
 //! Group keys: the values of a meter's `group_by` properties, as canonical text.
 
-use std::{collections::BTreeMap, fmt};
+use std::{
+    collections::BTreeMap,
+    fmt,
+    sync::{Arc, LazyLock},
+};
+
+/// The key of meters without groups: one text shared by all.
+static NO_GROUP: LazyLock<Arc<str>> = LazyLock::new(|| Arc::from(""));
 
 /// The values of the `group_by` properties as a JSON array (`null`: absent); empty text for
 /// meters without groups.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct GroupKey(String);
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct GroupKey(Arc<str>);
+
+impl Default for GroupKey {
+    fn default() -> Self {
+        Self(NO_GROUP.clone())
+    }
+}
 
 impl GroupKey {
     /// The key of these values.
@@ -14,13 +27,13 @@ impl GroupKey {
         if values.is_empty() {
             return Self::default();
         }
-        Self(serde_json::to_string(values).unwrap_or_default())
+        Self(serde_json::to_string(values).unwrap_or_default().into())
     }
 
     /// A key read back from storage.
     #[must_use]
     pub fn from_stored(text: String) -> Self {
-        Self(text)
+        if text.is_empty() { Self::default() } else { Self(text.into()) }
     }
 
     /// The key as text.

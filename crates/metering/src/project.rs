@@ -115,10 +115,15 @@ impl ChunkDelta {
     }
 }
 
+/// The group of an event type in the count of all events.
+fn type_group(event_type: &str) -> GroupKey {
+    GroupKey::of(&[Some(event_type.to_owned())])
+}
+
 /// Meters arranged by event type, so that an event meets only those that may want it.
 #[derive(Debug)]
 pub struct MeterIndex {
-    by_type: BTreeMap<String, Vec<Meter>>,
+    by_type: BTreeMap<String, (GroupKey, Vec<Meter>)>,
     events: Option<MeterKey>,
     unusable: Option<MeterKey>,
 }
@@ -128,9 +133,10 @@ impl MeterIndex {
     /// meter cannot use is always kept, since it belongs to that meter's own projection.
     #[must_use]
     pub fn new(meters: impl IntoIterator<Item = Meter>, count_events: bool) -> Self {
-        let mut by_type: BTreeMap<String, Vec<Meter>> = BTreeMap::new();
+        let mut by_type: BTreeMap<String, (GroupKey, Vec<Meter>)> = BTreeMap::new();
         for meter in meters {
-            by_type.entry(meter.event_type.clone()).or_default().push(meter);
+            let group = || (type_group(&meter.event_type), Vec::new());
+            by_type.entry(meter.event_type.clone()).or_insert_with(group).1.push(meter);
         }
         let events = count_events.then(|| MeterKey::new(EVENTS_METER).ok()).flatten();
         Self { by_type, events, unusable: MeterKey::new(UNUSABLE_METER).ok() }
@@ -139,7 +145,7 @@ impl MeterIndex {
     /// The meter with this key.
     #[must_use]
     pub fn get(&self, key: &MeterKey) -> Option<&Meter> {
-        self.by_type.values().flatten().find(|meter| meter.key == *key)
+        self.by_type.values().flat_map(|(_, meters)| meters).find(|meter| meter.key == *key)
     }
 
     /// Calls `take` for each bucket the event counts in.
@@ -158,11 +164,15 @@ impl MeterIndex {
             start,
         };
         let one = || Measured::Number(Exact::ONE);
+        let known = self.by_type.get(&event.event_type);
         if let Some(meter) = &self.events {
-            let group = GroupKey::of(&[Some(event.event_type.clone())]);
+            let group = match known {
+                Some((group, _)) => group.clone(),
+                None => type_group(&event.event_type),
+            };
             take(key(meter, group), Aggregation::Count, one());
         }
-        for meter in self.by_type.get(&event.event_type).into_iter().flatten() {
+        for meter in known.into_iter().flat_map(|(_, meters)| meters) {
             match measure(meter, event) {
                 Measurement::NotMine => {}
                 Measurement::Value { group, value } => {

@@ -1,4 +1,14 @@
-//! The aggregates port.
+//! The aggregates port. A row holds one UTC day of one customer × meter × group: the day's state,
+//! and its hours packed as JSON beside it. So a projector touches one row where it would touch
+//! twenty-five, and a month is thirty rows.
+//!
+//! ```text
+//! hours: {"5": [state, first, last, touched], "17": […]}
+//! ```
+
+mod hours;
+
+use std::collections::HashMap;
 
 use async_trait::async_trait;
 use counterfoil_ledger::LaneId;
@@ -7,6 +17,7 @@ use counterfoil_store::{AggregateStore, Bucket, Projection, StoreError};
 use counterfoil_types::{CustomerId, MeterKey, Period, Timestamp};
 use sqlx::{SqliteConnection, sqlite::SqliteRow};
 
+use self::hours::Hours;
 use crate::{
     error::store_error,
     multi,
@@ -14,38 +25,88 @@ use crate::{
     rows::{self, get, signed, unsigned},
 };
 
-macro_rules! bucket_query {
+macro_rules! day_query {
     ($rest:literal) => {
         concat!(
-            "SELECT customer, level, start, meter, grp, state, first, last, touched FROM aggregate ",
+            "SELECT customer, day, meter, grp, state, first, last, touched, hours FROM aggregate ",
             $rest
         )
     };
 }
 
-fn bucket(row: &SqliteRow) -> Result<Bucket, StoreError> {
-    let customer: String = get(row, 0)?;
-    let start = Timestamp::from_micros(get(row, 2)?);
-    let meter: String = get(row, 3)?;
-    let state: &str = get(row, 5)?;
-    let place = || format!("{customer} {meter} {start}");
-    let damage = |error: String| StoreError::corrupt("aggregate", place(), error);
-    let level: i64 = get(row, 1)?;
-    let state: State = rows::json("aggregate", &place(), state)?;
-    Ok(Bucket {
-        key: BucketKey {
-            meter: MeterKey::new(meter.clone()).map_err(|error| damage(error.to_string()))?,
-            customer: CustomerId::new(customer.clone())
-                .map_err(|error| damage(error.to_string()))?,
-            group: GroupKey::from_stored(get(row, 4)?),
-            level: if level == Level::Day.code() { Level::Day } else { Level::Hour },
-            start,
-        },
-        state,
-        first: unsigned(get(row, 6)?),
-        last: unsigned(get(row, 7)?),
-        touched: unsigned(get(row, 8)?),
-    })
+/// One stored row.
+struct Day {
+    bucket: Bucket,
+    hours: Hours,
+}
+
+impl Day {
+    fn read(row: &SqliteRow) -> Result<Self, StoreError> {
+        let customer: String = get(row, 0)?;
+        let start = Timestamp::from_micros(get(row, 1)?);
+        let meter: String = get(row, 2)?;
+        let place = format!("{customer} {meter} {start}");
+        let damage = |error: String| StoreError::corrupt("aggregate", &place, error);
+        let group: String = get(row, 3)?;
+        let state: State = rows::json("aggregate", &place, get(row, 4)?)?;
+        Ok(Self {
+            hours: rows::json("aggregate", &place, get(row, 8)?)?,
+            bucket: Bucket {
+                key: BucketKey {
+                    meter: MeterKey::new(meter).map_err(|error| damage(error.to_string()))?,
+                    customer: CustomerId::new(customer)
+                        .map_err(|error| damage(error.to_string()))?,
+                    group: GroupKey::from_stored(group),
+                    level: Level::Day,
+                    start,
+                },
+                state,
+                first: unsigned(get(row, 5)?),
+                last: unsigned(get(row, 6)?),
+                touched: unsigned(get(row, 7)?),
+            },
+        })
+    }
+
+    /// Its hours that start inside `span`, as buckets.
+    fn hours_in(&self, span: &Period) -> Vec<Bucket> {
+        self.hours.buckets(&self.bucket.key).filter(|b| span.contains(b.key.start)).collect()
+    }
+}
+
+/// The key of the row a bucket lies in.
+fn day_of(key: &BucketKey) -> BucketKey {
+    let start = key.start.bucket(Level::Day.micros());
+    BucketKey { level: Level::Day, start, ..key.clone() }
+}
+
+/// The stored rows with these keys.
+async fn days(
+    connection: &mut SqliteConnection,
+    lane: LaneId,
+    keys: &[BucketKey],
+) -> Result<Vec<Day>, StoreError> {
+    let mut found = Vec::with_capacity(keys.len());
+    for chunk in multi::chunks(keys) {
+        let mut query = sqlx::query(multi::values(
+            day_query!("WHERE (lane_id, customer, day, meter, grp) IN (VALUES"),
+            5,
+            chunk.len(),
+            ")",
+        ));
+        for key in chunk {
+            query = query
+                .bind(lane.0)
+                .bind(key.customer.as_str())
+                .bind(key.start.micros())
+                .bind(key.meter.as_str())
+                .bind(key.group.as_str());
+        }
+        for row in query.fetch_all(&mut *connection).await.map_err(store_error)? {
+            found.push(Day::read(&row)?);
+        }
+    }
+    Ok(found)
 }
 
 #[async_trait]
@@ -67,26 +128,19 @@ impl AggregateStore for SqliteStore {
     }
 
     async fn buckets(&self, lane: LaneId, keys: &[BucketKey]) -> Result<Vec<Bucket>, StoreError> {
+        let mut wanted: HashMap<BucketKey, Vec<&BucketKey>> = HashMap::new();
+        for key in keys {
+            wanted.entry(day_of(key)).or_default().push(key);
+        }
+        let rows: Vec<BucketKey> = wanted.keys().cloned().collect();
         let mut connection = self.read.acquire().await.map_err(store_error)?;
         let mut found = Vec::with_capacity(keys.len());
-        for chunk in multi::chunks(keys) {
-            let mut query = sqlx::query(multi::values(
-                bucket_query!("WHERE (lane_id, customer, level, start, meter, grp) IN (VALUES"),
-                6,
-                chunk.len(),
-                ")",
-            ));
-            for key in chunk {
-                query = query
-                    .bind(lane.0)
-                    .bind(key.customer.as_str())
-                    .bind(key.level.code())
-                    .bind(key.start.micros())
-                    .bind(key.meter.as_str())
-                    .bind(key.group.as_str());
-            }
-            for row in query.fetch_all(&mut *connection).await.map_err(store_error)? {
-                found.push(bucket(&row)?);
+        for day in days(&mut connection, lane, &rows).await? {
+            for key in wanted.get(&day.bucket.key).into_iter().flatten() {
+                match key.level {
+                    Level::Day => found.push(day.bucket.clone()),
+                    Level::Hour => found.extend(day.hours.bucket(key)),
+                }
             }
         }
         Ok(found)
@@ -95,7 +149,7 @@ impl AggregateStore for SqliteStore {
     async fn project(&self, projection: &Projection) -> Result<(), StoreError> {
         let mut tx = self.begin().await?;
         advance(&mut tx, projection).await?;
-        write_buckets(&mut tx, projection).await?;
+        write_days(&mut tx, projection).await?;
         write_members(&mut tx, projection).await?;
         tx.commit().await.map_err(store_error)
     }
@@ -110,24 +164,32 @@ impl AggregateStore for SqliteStore {
     ) -> Result<Vec<Bucket>, StoreError> {
         let mut connection = self.read.acquire().await.map_err(store_error)?;
         let mut found = Vec::new();
-        let spans = (days.iter().map(|days| (Level::Day, days)))
-            .chain(hours.iter().map(|hours| (Level::Hour, hours)))
+        let spans = (days.iter().map(|span| (Level::Day, span)))
+            .chain(hours.iter().map(|span| (Level::Hour, span)))
             .filter(|(_, span)| !span.is_empty());
         for (level, span) in spans {
-            let rows = sqlx::query(bucket_query!(
-                "WHERE lane_id = ?1 AND customer = ?2 AND level = ?3 AND start >= ?4 AND start < ?5 AND (?6 IS NULL OR meter = ?6)"
+            // Hours may begin within a day; days are looked at whole.
+            let from = match level {
+                Level::Day => span.start,
+                Level::Hour => span.start.bucket(Level::Day.micros()),
+            };
+            let rows = sqlx::query(day_query!(
+                "WHERE lane_id = ?1 AND customer = ?2 AND day >= ?3 AND day < ?4 AND (?5 IS NULL OR meter = ?5)"
             ))
             .bind(lane.0)
             .bind(customer.as_str())
-            .bind(level.code())
-            .bind(span.start.micros())
+            .bind(from.micros())
             .bind(span.end.micros())
             .bind(meter.map(MeterKey::as_str))
             .fetch_all(&mut *connection)
             .await
             .map_err(store_error)?;
             for row in &rows {
-                found.push(bucket(row)?);
+                let day = Day::read(row)?;
+                match level {
+                    Level::Day => found.push(day.bucket),
+                    Level::Hour => found.extend(day.hours_in(span)),
+                }
             }
         }
         Ok(found)
@@ -139,17 +201,21 @@ impl AggregateStore for SqliteStore {
         meter: &MeterKey,
         hours: &Period,
     ) -> Result<Vec<Bucket>, StoreError> {
-        let rows = sqlx::query(bucket_query!(
-            "WHERE lane_id = ? AND meter = ? AND level = 0 AND start >= ? AND start < ? ORDER BY customer, start, grp"
+        let rows = sqlx::query(day_query!(
+            "WHERE lane_id = ? AND meter = ? AND day >= ? AND day < ? ORDER BY customer, day, grp"
         ))
         .bind(lane.0)
         .bind(meter.as_str())
-        .bind(hours.start.micros())
+        .bind(hours.start.bucket(Level::Day.micros()).micros())
         .bind(hours.end.micros())
         .fetch_all(&self.read)
         .await
         .map_err(store_error)?;
-        rows.iter().map(bucket).collect()
+        let mut found = Vec::new();
+        for row in &rows {
+            found.extend(Day::read(row)?.hours_in(hours));
+        }
+        Ok(found)
     }
 
     async fn members(
@@ -183,7 +249,7 @@ impl AggregateStore for SqliteStore {
         after: u64,
     ) -> Result<bool, StoreError> {
         let row = sqlx::query(
-            "SELECT EXISTS (SELECT 1 FROM aggregate WHERE lane_id = ? AND customer = ? AND level = 1 AND start < ? AND touched > ?)",
+            "SELECT EXISTS (SELECT 1 FROM aggregate WHERE lane_id = ? AND customer = ? AND day < ? AND touched > ?)",
         )
         .bind(lane.0)
         .bind(customer.as_str())
@@ -201,28 +267,53 @@ impl AggregateStore for SqliteStore {
         after: Option<&BucketKey>,
         limit: u32,
     ) -> Result<Vec<Bucket>, StoreError> {
-        // Hour buckets only, in key order; the row values compare like the primary key.
-        let rows = match after {
-            None => sqlx::query(bucket_query!(
-                "WHERE lane_id = ? AND level = 0 ORDER BY customer, start, meter, grp LIMIT ?"
-            ))
-            .bind(lane.0)
-            .bind(limit)
-            .fetch_all(&self.read)
-            .await,
-            Some(key) => sqlx::query(bucket_query!(
-                "WHERE lane_id = ? AND level = 0 AND (customer, start, meter, grp) > (?, ?, ?, ?) ORDER BY customer, start, meter, grp LIMIT ?"
-            ))
-            .bind(lane.0)
-            .bind(key.customer.as_str())
-            .bind(key.start.micros())
-            .bind(key.meter.as_str())
-            .bind(key.group.as_str())
-            .bind(limit)
-            .fetch_all(&self.read)
-            .await,
+        // A row gives its day first, then its hours; a page may end within a row, and the next
+        // one begins with what is left of it.
+        let from = after.map(day_of);
+        let rows = match &from {
+            None => {
+                sqlx::query(day_query!(
+                    "WHERE lane_id = ? ORDER BY customer, day, meter, grp LIMIT ?"
+                ))
+                .bind(lane.0)
+                .bind(limit)
+                .fetch_all(&self.read)
+                .await
+            }
+            Some(key) => {
+                sqlx::query(day_query!(
+                    "WHERE lane_id = ? AND (customer, day, meter, grp) >= (?, ?, ?, ?) ORDER BY customer, day, meter, grp LIMIT ?"
+                ))
+                .bind(lane.0)
+                .bind(key.customer.as_str())
+                .bind(key.start.micros())
+                .bind(key.meter.as_str())
+                .bind(key.group.as_str())
+                .bind(limit.saturating_add(1))
+                .fetch_all(&self.read)
+                .await
+            }
         };
-        rows.map_err(store_error)?.iter().map(bucket).collect()
+        let mut found = Vec::new();
+        for row in &rows.map_err(store_error)? {
+            let day = Day::read(row)?;
+            let resumed = after.filter(|_| from.as_ref() == Some(&day.bucket.key));
+            let seen = |bucket: &Bucket| match resumed.map(|key| (key.level, key.start)) {
+                None => false,
+                Some((Level::Day, _)) => bucket.key.level == Level::Day,
+                Some((Level::Hour, start)) => {
+                    bucket.key.level == Level::Day || bucket.key.start <= start
+                }
+            };
+            let hours = day.hours.buckets(&day.bucket.key);
+            let all = std::iter::once(day.bucket.clone()).chain(hours);
+            found.extend(all.filter(|bucket| !seen(bucket)));
+            if found.len() >= limit as usize {
+                break;
+            }
+        }
+        found.truncate(limit as usize);
+        Ok(found)
     }
 
     async fn forget(&self, lane: LaneId) -> Result<(), StoreError> {
@@ -261,29 +352,55 @@ async fn advance(tx: &mut SqliteConnection, projection: &Projection) -> Result<(
     Ok(())
 }
 
-async fn write_buckets(
-    tx: &mut SqliteConnection,
-    projection: &Projection,
-) -> Result<(), StoreError> {
-    for chunk in multi::chunks(&projection.buckets) {
+/// Writes day buckets with their hours. Hours that a projection does not name stay as they are.
+async fn write_days(tx: &mut SqliteConnection, projection: &Projection) -> Result<(), StoreError> {
+    let lane = projection.lane;
+    let mut rows: HashMap<BucketKey, (Option<&Bucket>, Hours)> = HashMap::new();
+    for bucket in &projection.buckets {
+        let row = rows.entry(day_of(&bucket.key)).or_default();
+        match bucket.key.level {
+            Level::Day => row.0 = Some(bucket),
+            Level::Hour => row.1.put(bucket),
+        }
+    }
+    let keys: Vec<BucketKey> = rows.keys().cloned().collect();
+    let mut kept: HashMap<BucketKey, Bucket> = HashMap::new();
+    for day in days(tx, lane, &keys).await? {
+        if let Some((new, hours)) = rows.get_mut(&day.bucket.key) {
+            hours.keep(day.hours);
+            if new.is_none() {
+                kept.insert(day.bucket.key.clone(), day.bucket);
+            }
+        }
+    }
+    let mut ready: Vec<(&BucketKey, &Bucket, &Hours)> = Vec::with_capacity(rows.len());
+    for (key, (new, hours)) in &rows {
+        let day = new.or_else(|| kept.get(key)).ok_or_else(|| {
+            StoreError::corrupt("aggregate", &key.customer, "hours without their day")
+        })?;
+        ready.push((key, day, hours));
+    }
+    // In key order neighbouring rows share pages.
+    ready.sort_by_key(|(key, ..)| *key);
+    for chunk in multi::chunks(&ready) {
         let mut query = sqlx::query(multi::values(
-            "INSERT INTO aggregate (lane_id, customer, level, start, meter, grp, state, first, last, touched) VALUES",
+            "INSERT INTO aggregate (lane_id, customer, day, meter, grp, state, first, last, touched, hours) VALUES",
             10,
             chunk.len(),
-            "ON CONFLICT DO UPDATE SET state = excluded.state, first = excluded.first, last = excluded.last, touched = excluded.touched",
+            "ON CONFLICT DO UPDATE SET state = excluded.state, first = excluded.first, last = excluded.last, touched = excluded.touched, hours = excluded.hours",
         ));
-        for bucket in chunk {
+        for (key, day, hours) in chunk {
             query = query
-                .bind(projection.lane.0)
-                .bind(bucket.key.customer.as_str())
-                .bind(bucket.key.level.code())
-                .bind(bucket.key.start.micros())
-                .bind(bucket.key.meter.as_str())
-                .bind(bucket.key.group.as_str())
-                .bind(rows::to_json(&bucket.state)?)
-                .bind(signed(bucket.first))
-                .bind(signed(bucket.last))
-                .bind(signed(bucket.touched));
+                .bind(lane.0)
+                .bind(key.customer.as_str())
+                .bind(key.start.micros())
+                .bind(key.meter.as_str())
+                .bind(key.group.as_str())
+                .bind(rows::to_json(&day.state)?)
+                .bind(signed(day.first))
+                .bind(signed(day.last))
+                .bind(signed(day.touched))
+                .bind(rows::to_json(hours)?);
         }
         query.execute(&mut *tx).await.map_err(store_error)?;
     }

@@ -176,13 +176,14 @@ async fn create_run(tx: &mut SqliteConnection, tenant: i64, run: &Run) -> Result
 }
 
 async fn update_run(tx: &mut SqliteConnection, tenant: i64, run: &Run) -> Result<(), StoreError> {
-    let row = sqlx::query("SELECT state FROM invoice_run WHERE tenant = ? AND id = ?")
+    let row = sqlx::query("SELECT state, approved_by FROM invoice_run WHERE tenant = ? AND id = ?")
         .bind(tenant)
         .bind(run.id.to_string())
         .fetch_optional(&mut *tx)
         .await
         .map_err(store_error)?;
-    let state: Option<String> = row.map(|row| get(&row, 0)).transpose()?;
+    let state: Option<String> = row.as_ref().map(|row| get(row, 0)).transpose()?;
+    let approver: Option<String> = row.map(|row| get(&row, 1)).transpose()?.flatten();
     let stored = state.as_deref().and_then(RunState::parse);
     if stored.is_none_or(|stored| stored > run.state) {
         return Err(StoreError::conflict(
@@ -190,8 +191,15 @@ async fn update_run(tx: &mut SqliteConnection, tenant: i64, run: &Run) -> Result
             format!("it is {}, not before {}", state.unwrap_or_default(), run.state.as_str()),
         ));
     }
+    if let Some(approver) = approver.filter(|name| run.approved_by.as_ref() != Some(name)) {
+        return Err(StoreError::conflict(
+            format!("run {}", run.id),
+            format!("it is signed off by {approver}"),
+        ));
+    }
+    // Times stay as they were first written: repeating a step does not move them.
     sqlx::query(
-        "UPDATE invoice_run SET state = ?, approved_by = ?, approved_at = ?, finalized_at = ? WHERE tenant = ? AND id = ?",
+        "UPDATE invoice_run SET state = ?, approved_by = ?, approved_at = coalesce(approved_at, ?), finalized_at = coalesce(finalized_at, ?) WHERE tenant = ? AND id = ?",
     )
     .bind(run.state.as_str())
     .bind(run.approved_by.as_deref())

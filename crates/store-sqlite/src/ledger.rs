@@ -1,5 +1,7 @@
 //! The ledger port: appending (see [`crate::append`]) and reading.
 
+use std::collections::BTreeSet;
+
 use async_trait::async_trait;
 use counterfoil_ledger::{LaneId, Receipt, StoredEvent, key_hash};
 use counterfoil_store::{LaneHead, LedgerStore, Pending, StoreError, Tenant};
@@ -7,7 +9,7 @@ use counterfoil_types::{CustomerId, TenantId, Timestamp};
 use sqlx::SqliteConnection;
 
 use crate::{
-    append,
+    append::{self, AppendError},
     error::store_error,
     multi,
     open::SqliteStore,
@@ -25,10 +27,21 @@ impl LedgerStore for SqliteStore {
         if batch.is_empty() {
             return Ok(Vec::new());
         }
-        let mut tx = self.begin().await?;
-        let receipts = append::append(&mut tx, tenant, batch, now).await?;
-        tx.commit().await.map_err(store_error)?;
-        Ok(receipts)
+        let mut probing = false;
+        loop {
+            let mut tx = self.begin().await?;
+            match append::append(&mut tx, tenant, batch, now, probing).await {
+                Ok(receipts) => {
+                    tx.commit().await.map_err(store_error)?;
+                    return Ok(receipts);
+                }
+                Err(AppendError::KeyTaken) => {
+                    tx.rollback().await.map_err(store_error)?;
+                    probing = true;
+                }
+                Err(AppendError::Store(error)) => return Err(error),
+            }
+        }
     }
 
     async fn heads(&self, tenant: &Tenant) -> Result<Vec<LaneHead>, StoreError> {
@@ -110,8 +123,9 @@ pub(crate) async fn rows_at(
     lane: LaneId,
     positions: &[u64],
 ) -> Result<Vec<StoredEvent>, StoreError> {
-    let mut found = Vec::with_capacity(positions.len());
-    for chunk in multi::chunks(positions) {
+    let wanted: Vec<u64> = BTreeSet::from_iter(positions.iter().copied()).into_iter().collect();
+    let mut found = Vec::with_capacity(wanted.len());
+    for chunk in multi::chunks(&wanted) {
         let mut query = sqlx::query(multi::list(
             event_query!("WHERE lane_id = ? AND position IN"),
             chunk.len(),
@@ -125,7 +139,6 @@ pub(crate) async fn rows_at(
             found.push(rows::event(&row)?);
         }
     }
-    found.sort_by_key(|row| row.position);
     Ok(found)
 }
 

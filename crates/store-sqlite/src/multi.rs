@@ -1,7 +1,28 @@
 //! Multi-row statements. Their text is built here and only here, from constants: column lists and
 //! counted placeholders, never from data.
 
-use sqlx::{AssertSqlSafe, SqlSafeStr};
+use std::{
+    collections::HashMap,
+    sync::{Arc, LazyLock, Mutex, PoisonError},
+};
+
+use sqlx::AssertSqlSafe;
+
+/// Texts made before, by what they were made of: few, since chunks have few sizes.
+static TEXTS: LazyLock<Mutex<HashMap<(&'static str, usize, &'static str), Arc<str>>>> =
+    LazyLock::new(Mutex::default);
+
+fn text(
+    head: &'static str,
+    count: usize,
+    tail: &'static str,
+    make: impl FnOnce() -> String,
+) -> AssertSqlSafe<Arc<str>> {
+    // A panic elsewhere cannot leave the map half-changed: entries are only added.
+    let mut texts = TEXTS.lock().unwrap_or_else(PoisonError::into_inner);
+    let text = texts.entry((head, count, tail)).or_insert_with(|| make().into());
+    AssertSqlSafe(text.clone())
+}
 
 /// `head (?, …), (?, …) tail` with `rows` rows of `columns` placeholders.
 pub(crate) fn values(
@@ -9,14 +30,16 @@ pub(crate) fn values(
     columns: usize,
     rows: usize,
     tail: &'static str,
-) -> impl SqlSafeStr {
-    let row = format!("({})", vec!["?"; columns].join(","));
-    AssertSqlSafe(format!("{head} {} {tail}", vec![row; rows].join(",")))
+) -> AssertSqlSafe<Arc<str>> {
+    text(head, rows, tail, || {
+        let row = format!("({})", vec!["?"; columns].join(","));
+        format!("{head} {} {tail}", vec![row; rows].join(","))
+    })
 }
 
 /// `head (?, …) tail` with `count` placeholders.
-pub(crate) fn list(head: &'static str, count: usize, tail: &'static str) -> impl SqlSafeStr {
-    AssertSqlSafe(format!("{head} ({}) {tail}", vec!["?"; count].join(",")))
+pub(crate) fn list(head: &'static str, count: usize, tail: &'static str) -> AssertSqlSafe<Arc<str>> {
+    text(head, count, tail, || format!("{head} ({}) {tail}", vec!["?"; count].join(",")))
 }
 
 /// Cuts `items` into chunks of a few fixed sizes, so that few different statements are prepared.

@@ -7,7 +7,7 @@ use std::{
 
 use counterfoil_store::StoreError;
 use sqlx::{
-    Sqlite, SqlitePool, Transaction,
+    Connection, Sqlite, SqlitePool, Transaction,
     migrate::{MigrateError, Migrator},
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
@@ -18,6 +18,9 @@ static MIGRATIONS: Migrator = sqlx::migrate!("../../migrations/sqlite");
 
 /// How long a writer waits for another process before it gives up.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+/// How often, and how far apart, opening a locked file is tried before waiting as a writer.
+const CONNECT_TRIES: u32 = 20;
+const CONNECT_PAUSE: Duration = Duration::from_millis(50);
 /// Reading connections. Two cores want no more.
 const READERS: u32 = 4;
 
@@ -49,14 +52,19 @@ impl SqliteStore {
             .foreign_keys(true)
             .busy_timeout(BUSY_TIMEOUT)
             .pragma("cache_size", "-65536")
+            .pragma("temp_store", "memory")
             .pragma("wal_autocheckpoint", "4000")
             .statement_cache_capacity(256)
             .row_buffer_size(1024);
-        let write = SqlitePoolOptions::new()
+        let pool = SqlitePoolOptions::new()
             .max_connections(1)
-            .connect_with(options.clone())
-            .await
-            .map_err(|error| located(path, store_error(error)))?;
+            // On a full disk SQLite rolls back by itself; the driver then goes on counting a
+            // transaction that is over, and could never begin another one.
+            .before_acquire(|connection, _| {
+                let usable = !connection.is_in_transaction();
+                Box::pin(async move { Ok(usable) })
+            });
+        let write = connect(pool, &options).await.map_err(|error| located(path, error))?;
         migrate(&write).await?;
         let read = SqlitePoolOptions::new()
             .max_connections(READERS)
@@ -90,6 +98,21 @@ impl SqliteStore {
     }
 }
 
+/// Connects. Two programs that turn a new file into a WAL file at once refuse each other without
+/// waiting, so the waiting is done here.
+async fn connect(
+    pool: SqlitePoolOptions,
+    options: &SqliteConnectOptions,
+) -> Result<SqlitePool, StoreError> {
+    for _ in 0..CONNECT_TRIES {
+        match pool.clone().connect_with(options.clone()).await.map_err(store_error) {
+            Err(StoreError::Locked(_)) => tokio::time::sleep(CONNECT_PAUSE).await,
+            outcome => return outcome,
+        }
+    }
+    pool.connect_with(options.clone()).await.map_err(store_error)
+}
+
 fn located(path: &Path, error: StoreError) -> StoreError {
     match error {
         StoreError::ReadOnly(text) => StoreError::ReadOnly(format!("{}: {text}", path.display())),
@@ -100,11 +123,14 @@ fn located(path: &Path, error: StoreError) -> StoreError {
 
 async fn migrate(pool: &SqlitePool) -> Result<(), StoreError> {
     let known = MIGRATIONS.iter().map(|migration| migration.version).max().unwrap_or(0);
-    MIGRATIONS.run(pool).await.map_err(|error| match error {
+    // All in one transaction: of two programs opening a new file, one waits for the other.
+    let mut tx = pool.begin_with("BEGIN IMMEDIATE").await.map_err(store_error)?;
+    MIGRATIONS.run_direct(None, &mut *tx, false).await.map_err(|error| match error {
         MigrateError::VersionMissing(found) => StoreError::NewerSchema { found, known },
         MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _) => {
             store_error(error)
         }
         other => StoreError::Driver(other.to_string()),
-    })
+    })?;
+    tx.commit().await.map_err(store_error)
 }

@@ -50,7 +50,7 @@ pub struct Projection {
     pub from: u64,
     /// Where they stand afterwards.
     pub to: u64,
-    /// Buckets to write, replacing what was there.
+    /// Buckets to write, replacing what was there. An hour comes with the day it lies in.
     pub buckets: Vec<Bucket>,
     /// Member counts to add.
     pub members: Vec<MemberDelta>,
@@ -109,7 +109,8 @@ pub trait AggregateStore: Send + Sync {
         after: u64,
     ) -> Result<bool, StoreError>;
 
-    /// All hour buckets of a lane in key order after `after`, at most `limit`.
+    /// All buckets of a lane, hours and days, in the backend's order after `after`, at most
+    /// `limit`.
     async fn all_buckets(
         &self,
         lane: LaneId,

@@ -25,7 +25,8 @@ pub enum Write {
     RegisterMeter(MeterRow),
     /// Creates a run; one with the same id stays as it is.
     CreateRun(Run),
-    /// Replaces a run's state, approval and times. A run never goes back.
+    /// Replaces a run's state and fills in its approval and times. A run never goes back, and a
+    /// sign-off stays with who gave it first.
     UpdateRun(Run),
     /// Creates or replaces items of a run. A finalized item stays as it is.
     PutRunItems(Vec<RunItem>),

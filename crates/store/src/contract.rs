@@ -1,1 +1,36 @@
-//! The contract suite every backend passes.
+//! The contract suite: what every backend must do, as one public function per promise.
+//!
+//! | file | promises about |
+//! |---|---|
+//! | [`append`] | receipts, dedupe, order |
+//! | [`corrections`] | reversals and amendments |
+//! | [`reads`] | reading the ledger back, exactly |
+//! | [`concurrent`] | many writers at once |
+//! | [`aggregates`] | projections, buckets, members |
+//! | [`catalog`] | tenants, customers, subscriptions, price books, meters |
+//! | [`invoices`] | drafts, finalization, numbers |
+//! | [`runs`] | invoice runs and their items |
+//! | [`journal`] | facts, and commits that take effect together or not at all |
+//! | [`tenants`] | isolation |
+//!
+//! Each function takes a store and works under a tenant of its own, so a backend may run all of
+//! them against one database. A broken promise panics with what was expected.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test suite: a broken promise panics"
+)]
+
+pub mod aggregates;
+pub mod append;
+pub mod catalog;
+pub mod concurrent;
+pub mod corrections;
+pub mod invoices;
+pub mod journal;
+pub mod reads;
+pub mod runs;
+mod support;
+pub mod tenants;

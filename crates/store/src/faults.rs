@@ -1,1 +1,176 @@
-//! Fault injection.
+//! Fault injection: a store that fails one chosen call, either before it takes effect or after.
+//!
+//! "After" is the case every network has: the commit is durable and its acknowledgement is lost.
+//! Tests record the calls of a clean run, then fail each of them in turn, both ways, repeat the
+//! step that failed and compare the end states.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use async_trait::async_trait;
+use counterfoil_invoicing::{
+    Customer, Invoice, ItemStatus, Run, RunItem, Subscription, cycle::CycleNumber,
+};
+use counterfoil_ledger::{LaneId, Receipt, StoredEvent};
+use counterfoil_metering::{BucketKey, GroupKey};
+use counterfoil_types::{
+    CustomerId, InvoiceId, MeterKey, Period, RunId, SubscriptionId, TenantId, Timestamp,
+};
+
+use crate::{
+    AggregateStore, BookRow, Bucket, CatalogStore, Commit, InvoiceFilter, InvoiceStore,
+    InvoiceSummary, JournalStore, LaneHead, LedgerStore, MeterRow, Pending, Projection,
+    RecordedFact, RunStore, Store, StoreError, Tenant,
+};
+
+/// On which side of its effect a call fails.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Side {
+    /// The store was not reached.
+    Before,
+    /// The store did it; only its answer is lost.
+    After,
+}
+
+#[derive(Debug, Default)]
+struct Script {
+    calls: Vec<&'static str>,
+    fault: Option<(usize, Side)>,
+    hit: bool,
+}
+
+/// A store that passes every call on, counts it, and fails one of them.
+pub struct FaultStore {
+    inner: Arc<dyn Store>,
+    script: Mutex<Script>,
+}
+
+/// Calls that change something: only for these the two sides differ.
+pub const WRITES: [&str; 5] = ["append", "commit", "ensure_tenant", "forget", "project"];
+
+impl FaultStore {
+    /// Wraps a store; nothing fails yet.
+    #[must_use]
+    pub fn new(inner: Arc<dyn Store>) -> Self {
+        Self { inner, script: Mutex::default() }
+    }
+
+    /// Wraps a store whose call number `call` (from 0) fails, once.
+    #[must_use]
+    pub fn failing(inner: Arc<dyn Store>, call: usize, side: Side) -> Self {
+        let script = Script { fault: Some((call, side)), ..Script::default() };
+        Self { inner, script: Mutex::new(script) }
+    }
+
+    /// Names of the calls so far, in order.
+    #[must_use]
+    pub fn calls(&self) -> Vec<&'static str> {
+        self.script.lock().unwrap_or_else(PoisonError::into_inner).calls.clone()
+    }
+
+    /// Whether the chosen call was made and failed.
+    #[must_use]
+    pub fn hit(&self) -> bool {
+        self.script.lock().unwrap_or_else(PoisonError::into_inner).hit
+    }
+
+    fn next(&self, name: &'static str) -> (usize, Option<Side>) {
+        let mut script = self.script.lock().unwrap_or_else(PoisonError::into_inner);
+        let number = script.calls.len();
+        script.calls.push(name);
+        let side = script.fault.filter(|(call, _)| *call == number).map(|(_, side)| side);
+        script.hit |= side.is_some();
+        (number, side)
+    }
+
+    /// Makes a call, or fails it. A future that is dropped unpolled has not been called.
+    async fn call<T>(
+        &self,
+        name: &'static str,
+        call: impl Future<Output = Result<T, StoreError>> + Send,
+    ) -> Result<T, StoreError> {
+        let (number, side) = self.next(name);
+        let lost = || StoreError::Unavailable(format!("call {number} ({name}) was made to fail"));
+        match side {
+            None => call.await,
+            Some(Side::Before) => Err(lost()),
+            Some(Side::After) => {
+                call.await?;
+                Err(lost())
+            }
+        }
+    }
+}
+
+/// Implements a port by passing each method on through [`FaultStore::call`].
+macro_rules! pass_on {
+    ($port:ident: $(fn $name:ident($($arg:ident: $type:ty),*) -> $out:ty;)*) => {
+        #[async_trait]
+        impl $port for FaultStore {
+            $(async fn $name(&self, $($arg: $type),*) -> Result<$out, StoreError> {
+                self.call(stringify!($name), self.inner.$name($($arg),*)).await
+            })*
+        }
+    };
+}
+
+pass_on! { LedgerStore:
+    fn append(tenant: &Tenant, batch: &[Pending], now: Timestamp) -> Vec<Receipt>;
+    fn heads(tenant: &Tenant) -> Vec<LaneHead>;
+    fn read(lane: LaneId, after: u64, upto: u64, customer: Option<&CustomerId>, limit: u32)
+        -> Vec<StoredEvent>;
+    fn rows_at(lane: LaneId, positions: &[u64]) -> Vec<StoredEvent>;
+    fn corrections_of(lane: LaneId, first: u64, last: u64) -> Vec<StoredEvent>;
+    fn find(tenant: &TenantId, source: &str, id: &str) -> Option<StoredEvent>;
+}
+
+pass_on! { AggregateStore:
+    fn progress(lane: LaneId) -> Vec<(MeterKey, u64)>;
+    fn buckets(lane: LaneId, keys: &[BucketKey]) -> Vec<Bucket>;
+    fn project(projection: &Projection) -> ();
+    fn usage(lane: LaneId, customer: &CustomerId, meter: Option<&MeterKey>, days: &[Period],
+        hours: &[Period]) -> Vec<Bucket>;
+    fn meter_buckets(lane: LaneId, meter: &MeterKey, hours: &Period) -> Vec<Bucket>;
+    fn members(lane: LaneId, customer: &CustomerId, meter: &MeterKey, hours: &Period)
+        -> Vec<(GroupKey, String)>;
+    fn touched_after(lane: LaneId, customer: &CustomerId, before: Timestamp, after: u64) -> bool;
+    fn all_buckets(lane: LaneId, after: Option<&BucketKey>, limit: u32) -> Vec<Bucket>;
+    fn forget(lane: LaneId) -> ();
+}
+
+pass_on! { CatalogStore:
+    fn ensure_tenant(tenant: &TenantId, lanes: u16) -> Tenant;
+    fn tenant(tenant: &TenantId) -> Option<Tenant>;
+    fn customer(tenant: &TenantId, customer: &CustomerId) -> Option<Customer>;
+    fn customers(tenant: &TenantId, after: Option<&CustomerId>, limit: u32) -> Vec<Customer>;
+    fn subscription(tenant: &TenantId, subscription: &SubscriptionId) -> Option<Subscription>;
+    fn subscriptions(tenant: &TenantId, customer: Option<&CustomerId>,
+        after: Option<&SubscriptionId>, limit: u32) -> Vec<Subscription>;
+    fn books(tenant: &TenantId) -> Vec<BookRow>;
+    fn meters(tenant: &TenantId) -> Vec<MeterRow>;
+}
+
+pass_on! { InvoiceStore:
+    fn invoice(tenant: &TenantId, invoice: &InvoiceId) -> Option<Invoice>;
+    fn invoice_numbered(tenant: &TenantId, number: &str) -> Option<Invoice>;
+    fn invoices_of(tenant: &TenantId, subscription: &SubscriptionId) -> Vec<Invoice>;
+    fn cycle_summaries(tenant: &TenantId, subscription: &SubscriptionId, cycle: CycleNumber)
+        -> Vec<InvoiceSummary>;
+    fn invoices(tenant: &TenantId, filter: &InvoiceFilter, after: Option<(Timestamp, InvoiceId)>,
+        limit: u32) -> Vec<InvoiceSummary>;
+}
+
+pass_on! { RunStore:
+    fn run(tenant: &TenantId, run: &RunId) -> Option<Run>;
+    fn runs(tenant: &TenantId) -> Vec<Run>;
+    fn run_items(tenant: &TenantId, run: &RunId, statuses: &[ItemStatus],
+        after: Option<&(SubscriptionId, CycleNumber)>, limit: u32) -> Vec<RunItem>;
+}
+
+pass_on! { JournalStore:
+    fn facts(tenant: &TenantId, after: u64, limit: u32) -> Vec<RecordedFact>;
+}
+
+pass_on! { Store:
+    fn commit(tenant: &TenantId, commit: &Commit) -> ();
+    fn describe() -> Vec<(String, String)>;
+}

@@ -1,7 +1,9 @@
 //! The ledger port.
 
 use async_trait::async_trait;
-use counterfoil_ledger::{Event, LaneId, Receipt, StoredEvent, content_hash, key_hash};
+use counterfoil_ledger::{
+    Event, LaneId, Receipt, StoredEvent, body, content_hash, key_hash,
+};
 use counterfoil_types::{CustomerId, Digest, TenantId, Timestamp};
 
 use crate::{catalog::Tenant, error::StoreError};
@@ -17,6 +19,10 @@ pub struct Pending {
     pub content: Digest,
     /// The event.
     pub event: Event,
+    /// Its quantity as stored text.
+    pub quantity: String,
+    /// Its optional parts as stored (see `counterfoil_ledger::body`).
+    pub body: Option<String>,
 }
 
 impl Pending {
@@ -27,6 +33,8 @@ impl Pending {
             lane: tenant.lane_of(&event.customer),
             key: key_hash(&tenant.id, &event.source, &event.id),
             content: content_hash(&tenant.id, &event),
+            quantity: event.quantity.to_string(),
+            body: body::encode(&event),
             event,
         }
     }

@@ -1,8 +1,10 @@
 //! Identifiers. Names people choose (tenant, customer, meter, plan) are validated text; ids the
 //! engine makes (invoice, run) are UUIDs derived from what they identify, so that making one
 //! twice gives the same id and no random numbers are needed.
+//!
+//! Names are shared text: cloning one copies no bytes, which the projector does for every event.
 
-use std::{fmt, str::FromStr};
+use std::{fmt, str::FromStr, sync::Arc};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -70,9 +72,8 @@ fn check_slug(kind: &'static str, text: &str, max: usize) -> Result<(), NameErro
 macro_rules! name {
     ($(#[$doc:meta])* $name:ident, $kind:literal, $check:ident, $max:literal) => {
         $(#[$doc])*
-        #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, JsonSchema)]
-        #[serde(transparent)]
-        pub struct $name(String);
+        #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        pub struct $name(Arc<str>);
 
         impl $name {
             /// Checks and takes over a name.
@@ -82,7 +83,7 @@ macro_rules! name {
             pub fn new(text: impl Into<String>) -> Result<Self, NameError> {
                 let text = text.into();
                 $check($kind, &text, $max)?;
-                Ok(Self(text))
+                Ok(Self(text.into()))
             }
 
             /// The name as text.
@@ -100,6 +101,22 @@ macro_rules! name {
         impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str(&self.0)
+            }
+        }
+        impl Serialize for $name {
+            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.serialize_str(&self.0)
+            }
+        }
+        impl JsonSchema for $name {
+            fn schema_name() -> std::borrow::Cow<'static, str> {
+                stringify!($name).into()
+            }
+            fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+                schemars::json_schema!({
+                    "type": "string", "minLength": 1, "maxLength": $max,
+                    "description": concat!("Name of a ", $kind),
+                })
             }
         }
         impl<'de> Deserialize<'de> for $name {

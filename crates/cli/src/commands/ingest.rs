@@ -6,6 +6,7 @@ mod decode;
 mod rejects;
 
 use std::{
+    collections::BTreeSet,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -19,8 +20,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 use tokio::sync::mpsc;
 
-pub(crate) use self::decode::Decoder;
-use self::rejects::Rejects;
+pub(crate) use self::{decode::Decoder, rejects::Rejects};
 use super::Verdict;
 use crate::{args::Ingest, config::Config, error::CliError, output::Out, source::Source};
 
@@ -54,12 +54,14 @@ pub(super) async fn run(
 ) -> Result<Verdict, CliError> {
     let mapping = args.map.as_deref().map(decode::read_mapping).transpose()?;
     let mut reports = Vec::new();
+    let mut used = BTreeSet::new();
     for path in &args.files {
         let format = args.format.or(mapping.as_ref().map(|_| crate::args::Format::Csv));
         let source = Source::open(path, format)?;
         let decoder = Decoder::new(mapping.clone(), args.source.clone());
         let rejects = args.rejects.clone().unwrap_or_else(|| rejects_path(config, path));
         let options = IngestOptions { backfill: args.backfill };
+        let rejects = Rejects::at(rejects.clone(), !used.insert(rejects))?;
         let report = file(engine, source, decoder, rejects, options, args.batch).await?;
         print(out, &report)?;
         reports.push(report);
@@ -100,7 +102,7 @@ pub(crate) async fn file(
     engine: &Engine,
     source: Source,
     decoder: Decoder,
-    rejects: PathBuf,
+    mut rejects: Rejects,
     options: IngestOptions,
     batch: u32,
 ) -> Result<FileReport, CliError> {
@@ -113,7 +115,6 @@ pub(crate) async fn file(
         decoder.read(source, &reader_engine, options, batch as usize, &send)
     });
     let mut counts = ReceiptCounts::default();
-    let mut rejects = Rejects::new(rejects);
     while let Some(decoded) = receive.recv().await {
         let mut places = Vec::with_capacity(decoded.len());
         let mut prepared = Vec::with_capacity(decoded.len());

@@ -54,7 +54,7 @@ async fn play(engine: &Engine, config: &Config, out: &mut Out) -> Result<Verdict
         engine,
         source,
         Decoder::new(None, None),
-        rejects,
+        ingest::Rejects::at(rejects, false)?,
         IngestOptions { backfill: false },
         5_000,
     )

@@ -2,17 +2,19 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use counterfoil_invoicing::{Invoice, InvoiceState, ItemStatus, Run, RunItem, RunState};
+use counterfoil_invoicing::{
+    Invoice, InvoiceState, ItemStatus, Run, RunItem, RunState, cycle::CycleNumber,
+};
 use counterfoil_ledger::LaneId;
 use counterfoil_metering::Meter;
-use counterfoil_store::{Commit, Write};
-use counterfoil_types::RunId;
+use counterfoil_store::{Commit, InvoiceSummary, Write};
+use counterfoil_types::{InvoiceId, RunId};
 
 use super::{Manifest, Month, RunOptions, manifest_of, needs_computing};
 use crate::{
     Books, Engine, EngineError,
     accounts::PAGE,
-    draft::{As, Outcome},
+    draft::{Account, As, Outcome},
     usage::LaneView,
 };
 
@@ -27,6 +29,8 @@ type Views = Arc<HashMap<LaneId, LaneView>>;
 struct Computed {
     item: RunItem,
     draft: Option<Box<Invoice>>,
+    /// A draft of an earlier attempt that does not hold any more.
+    orphan: Option<InvoiceId>,
 }
 
 impl Engine {
@@ -55,21 +59,26 @@ impl Engine {
             after = Some((last.subscription.clone(), last.cycle));
             let count = page.len() as u64;
             let computed = self.compute_page(books, page, options).await?;
-            let mut commit = Commit::default();
+            // Only while the run stands where it stood: what is signed off is not computed again.
+            let mut commit = Commit::of(Write::UpdateRun(run.clone()));
             let mut items = Vec::with_capacity(computed.len());
-            for Computed { item, draft } in computed {
-                if let Some(draft) = draft {
-                    commit.writes.push(Write::PutDraft(draft));
+            for Computed { item, draft, orphan } in computed {
+                match (draft, orphan) {
+                    (Some(draft), _) => commit.writes.push(Write::PutDraft(draft)),
+                    (None, Some(orphan)) => commit.writes.push(Write::DropDraft(orphan)),
+                    (None, None) => {}
                 }
                 items.push(item);
             }
             commit.writes.push(Write::PutRunItems(items));
-            self.store.commit(&self.tenant.id, &commit).await?;
+            if let Some(ahead) = self.step(&run, &commit).await? {
+                return Ok(ahead);
+            }
             progress(count);
         }
-        let run = Run { state: RunState::Review, ..run };
-        self.store.commit(&self.tenant.id, &Commit::of(Write::UpdateRun(run.clone()))).await?;
-        Ok(run)
+        let next = Run { state: RunState::Review, ..run.clone() };
+        let commit = Commit::of(Write::UpdateRun(next.clone()));
+        Ok(self.step(&run, &commit).await?.unwrap_or(next))
     }
 
     /// What a run of the month would come to. Nothing is written.
@@ -118,7 +127,7 @@ impl Engine {
         page: Vec<RunItem>,
         options: &RunOptions,
     ) -> Result<Vec<Computed>, EngineError> {
-        let views: Views = Arc::new(self.views(books).await?);
+        let views: Views = Arc::new(self.views().await?);
         let options = Arc::new(options.clone());
         let mut tasks = tokio::task::JoinSet::new();
         let mut waiting = page.into_iter();
@@ -145,11 +154,10 @@ impl Engine {
     }
 
     /// Where all lanes stand, read once for a page.
-    async fn views(&self, books: &Books) -> Result<HashMap<LaneId, LaneView>, EngineError> {
-        let meters: Vec<&Meter> = books.meters().values().collect();
+    async fn views(&self) -> Result<HashMap<LaneId, LaneView>, EngineError> {
         let mut views = HashMap::new();
         for lane in self.tenant.lane_ids() {
-            views.insert(lane, self.lane_view(lane, &meters).await?);
+            views.insert(lane, self.lane_view(lane).await?);
         }
         Ok(views)
     }
@@ -163,6 +171,7 @@ impl Engine {
         options: &RunOptions,
         views: &HashMap<LaneId, LaneView>,
     ) -> Result<Computed, EngineError> {
+        let orphan = item.invoice;
         match self.try_compute(books, &item, views).await {
             Ok((Outcome::Invoice(body), before)) => {
                 let draft = Invoice::draft(*body)?;
@@ -181,16 +190,19 @@ impl Engine {
                     before,
                     ..item
                 };
-                Ok(Computed { item, draft: Some(Box::new(draft)) })
+                Ok(Computed { item, draft: Some(Box::new(draft)), orphan: None })
             }
             Ok((Outcome::Nothing(reason), before)) => Ok(Computed {
                 item: RunItem {
                     status: ItemStatus::Skipped,
                     reason: Some(reason.to_owned()),
+                    invoice: None,
+                    total: None,
                     before,
                     ..item
                 },
                 draft: None,
+                orphan,
             }),
             Ok((Outcome::Moved, _)) => Ok(Computed {
                 item: RunItem {
@@ -201,6 +213,7 @@ impl Engine {
                     ..item
                 },
                 draft: None,
+                orphan: None,
             }),
             Err(error @ EngineError::Store(_)) => Err(error),
             Err(error) => Ok(Computed {
@@ -212,6 +225,7 @@ impl Engine {
                     ..item
                 },
                 draft: None,
+                orphan,
             }),
         }
     }
@@ -232,24 +246,30 @@ impl Engine {
             Some(number) => self.store.cycle_summaries(tenant, &item.subscription, number).await?,
             None => Vec::new(),
         };
-        let last = before
-            .iter()
-            .rev()
-            .find(|summary| !matches!(summary.state, InvoiceState::Draft | InvoiceState::Void));
+        let last = billed(&before);
+        let settled =
+            if account.bills_late(&cycle)? { self.settled(&account, item.cycle).await? } else { None };
+        let meters: Vec<&Meter> = books.meters().values().collect();
         let lane = self.tenant.lane_of(&account.customer.id);
         let mut view = views.get(&lane).cloned();
         for _ in 0..TRIES {
             let current = match view.take() {
                 Some(view) => view,
-                None => self.lane_view(lane, &books.meters().values().collect::<Vec<_>>()).await?,
+                None => self.lane_view(lane).await?,
             };
-            let earlier = match (last, cycle.closes) {
-                (Some(last), Some(closes)) => {
-                    let changed = self
-                        .store
-                        .touched_after(lane, &account.customer.id, closes.start, last.position)
-                        .await?
-                        || current.projected < current.head;
+            let earlier = match cycle.closes {
+                Some(closes) if account.bills_late(&cycle)? => {
+                    let changed = match settled {
+                        None => true,
+                        Some(position) => {
+                            let customer = &account.customer.id;
+                            current.projected(&meters) < current.head
+                                || self
+                                    .store
+                                    .touched_after(lane, customer, closes.start, position)
+                                    .await?
+                        }
+                    };
                     if changed {
                         self.store.invoices_of(tenant, &item.subscription).await?
                     } else {
@@ -265,4 +285,36 @@ impl Engine {
         }
         Ok((Outcome::Moved, last.map(|last| last.total)))
     }
+
+    /// Position up to which the invoices of the run before looked at all earlier periods; `None`
+    /// when one of them is missing, so that nobody can tell.
+    async fn settled(
+        &self,
+        account: &Account,
+        cycle: CycleNumber,
+    ) -> Result<Option<u64>, EngineError> {
+        let mut least: Option<u64> = None;
+        let mut number = cycle.saturating_sub(1);
+        let month = account.run_month(number)?;
+        while number > 0 && account.run_month(number)? == month {
+            let found = self
+                .store
+                .cycle_summaries(&self.tenant.id, &account.subscription.id, number)
+                .await?;
+            let Some(position) = billed(&found).map(|summary| summary.position) else {
+                return Ok(None);
+            };
+            least = Some(least.map_or(position, |least| least.min(position)));
+            number -= 1;
+        }
+        Ok(least)
+    }
+}
+
+/// The invoice among the revisions of a cycle that stands.
+fn billed(revisions: &[InvoiceSummary]) -> Option<&InvoiceSummary> {
+    let stands = |summary: &&InvoiceSummary| {
+        !matches!(summary.state, InvoiceState::Draft | InvoiceState::Void)
+    };
+    revisions.iter().rev().find(stands)
 }

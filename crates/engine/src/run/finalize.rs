@@ -38,20 +38,19 @@ impl Engine {
             )));
         }
         let now = self.clock.now();
-        let run = Run {
+        let approved = Run {
             state: RunState::Approved,
             approved_by: Some(by.to_owned()),
             approved_at: Some(now),
-            ..run
+            ..run.clone()
         };
-        let commit = Commit::of(Write::UpdateRun(run.clone())).fact(
+        let commit = Commit::of(Write::UpdateRun(approved.clone())).fact(
             "run.approved",
             format!("run.approved/{}", run.id),
             now,
             serde_json::json!({"run": run.id, "by": by}),
         );
-        self.store.commit(&self.tenant.id, &commit).await?;
-        Ok(run)
+        Ok(self.step(&run, &commit).await?.unwrap_or(approved))
     }
 
     /// Finalizes the drafts of an approved run. `progress` hears how many were finalized.

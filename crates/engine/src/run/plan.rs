@@ -12,7 +12,8 @@ impl Engine {
     /// holds what that one left out.
     ///
     /// # Errors
-    /// When the month is not over yet anywhere, grace included.
+    /// When the month is not over yet anywhere, grace included, or the run of another month is
+    /// still open: what is late for one month is found by the next, so they go one by one.
     pub async fn open_run(&self, month: &Month, options: &RunOptions) -> Result<Run, EngineError> {
         let now = self.clock.now();
         let (_, end) = month.bounds(&Zone::utc())?;
@@ -25,10 +26,19 @@ impl Engine {
             )));
         }
         let runs = self.store.runs(&self.tenant.id).await?;
-        let of_month: Vec<Run> =
-            runs.into_iter().filter(|run| run.period == month.label()).collect();
+        let (of_month, others): (Vec<Run>, Vec<Run>) =
+            runs.into_iter().partition(|run| run.period == month.label());
         if let Some(open) = of_month.iter().find(|run| run.state != RunState::Finalized) {
             return Ok(open.clone());
+        }
+        if let Some(open) = others.iter().find(|run| run.state != RunState::Finalized) {
+            return Err(EngineError::refused(format!(
+                "run {} of {} is {}; finish it before {} is run",
+                open.id,
+                open.period,
+                open.state.as_str(),
+                month.label()
+            )));
         }
         let attempt = u32::try_from(of_month.len()).unwrap_or(u32::MAX) + 1;
         let run = Run {

@@ -1,6 +1,9 @@
 //! Reading usage; see [`crate::usage`].
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
+    sync::Arc,
+};
 
 use counterfoil_ledger::{Effective, LaneId};
 use counterfoil_metering::{
@@ -28,8 +31,34 @@ pub struct LaneView {
     pub lane: LaneId,
     /// Its head.
     pub head: u64,
-    /// Position up to which all wanted meters are projected.
-    pub projected: u64,
+    /// How far each meter is projected.
+    progress: Arc<Vec<(MeterKey, u64)>>,
+}
+
+fn projected_to(progress: &[(MeterKey, u64)], key: &str) -> u64 {
+    progress.iter().find(|(meter, _)| meter.as_str() == key).map_or(0, |(_, at)| *at)
+}
+
+impl LaneView {
+    /// Position up to which all these meters are projected.
+    pub(crate) fn projected(&self, meters: &[&Meter]) -> u64 {
+        let at = |key: &str| projected_to(&self.progress, key);
+        // The count of all events tells where to look for the events of an hour.
+        meters.iter().map(|meter| at(meter.key.as_str())).fold(at(EVENTS_METER), u64::min)
+    }
+
+    /// Whether these meters still stand where they stood.
+    fn holds(&self, now: &[(MeterKey, u64)], meters: &[&Meter]) -> bool {
+        let mut keys = meters.iter().map(|meter| meter.key.as_str()).chain([EVENTS_METER]);
+        keys.all(|key| projected_to(&self.progress, key) == projected_to(now, key))
+    }
+}
+
+/// A lane as of its head, with the tail that the wanted meters have not projected.
+struct Tail {
+    lane: LaneId,
+    head: u64,
+    projected: u64,
 }
 
 /// What to read.
@@ -44,27 +73,14 @@ pub(crate) struct Request<'a> {
 type Groups = BTreeMap<GroupKey, Vec<(Timestamp, State)>>;
 
 impl Engine {
-    /// Where the lane of a customer stands for these meters.
-    pub(crate) async fn lane_view(
-        &self,
-        lane: LaneId,
-        meters: &[&Meter],
-    ) -> Result<LaneView, EngineError> {
-        // Head first: what is projected later than that only makes the tail shorter.
+    /// Where a lane stands.
+    pub(crate) async fn lane_view(&self, lane: LaneId) -> Result<LaneView, EngineError> {
         let heads = self.store.heads(&self.tenant).await?;
         let head = heads.iter().find(|head| head.lane == lane).map_or(0, |head| head.position);
-        let projected = self.projected(lane, meters).await?;
-        Ok(LaneView { lane, head, projected })
-    }
-
-    async fn projected(&self, lane: LaneId, meters: &[&Meter]) -> Result<u64, EngineError> {
-        let progress: HashMap<MeterKey, u64> =
-            self.store.progress(lane).await?.into_iter().collect();
-        let at = |key: &str| {
-            progress.iter().find(|(meter, _)| meter.as_str() == key).map_or(0, |(_, at)| *at)
-        };
-        // The count of all events tells where to look for the events of an hour.
-        Ok(meters.iter().map(|meter| at(meter.key.as_str())).fold(at(EVENTS_METER), u64::min))
+        let progress = self.store.progress(lane).await?;
+        // Rows may have come and been projected between the two reads: they count as well.
+        let head = progress.iter().map(|(_, at)| *at).fold(head, u64::max);
+        Ok(LaneView { lane, head, progress: Arc::new(progress) })
     }
 
     /// Usage of a customer over `period` by `meters`, as of the ledger's head.
@@ -84,12 +100,12 @@ impl Engine {
     pub(crate) async fn read(&self, request: &Request<'_>) -> Result<CustomerUsage, EngineError> {
         let lane = self.tenant.lane_of(request.customer);
         for _ in 0..TRIES {
-            let view = self.lane_view(lane, &request.meters).await?;
+            let view = self.lane_view(lane).await?;
             if let Some(usage) = self.read_at(request, &view).await? {
                 return Ok(usage);
             }
         }
-        let view = self.lane_view(lane, &request.meters).await?;
+        let view = self.lane_view(lane).await?;
         self.fold_usage(request, view.head).await
     }
 
@@ -99,8 +115,10 @@ impl Engine {
         request: &Request<'_>,
         view: &LaneView,
     ) -> Result<Option<CustomerUsage>, EngineError> {
-        let touched = self.touched_hours(view, request.customer).await?;
-        let part = self.states(request, &request.period, &touched, view, None).await?;
+        let projected = view.projected(&request.meters);
+        let tail = Tail { lane: view.lane, head: view.head, projected };
+        let touched = self.touched_hours(&tail, request.customer).await?;
+        let part = self.states(request, &request.period, &touched, &tail, None).await?;
         let mut usage = CustomerUsage {
             customer: request.customer.clone(),
             lane: view.lane,
@@ -110,21 +128,21 @@ impl Engine {
         };
         for meter in request.meters.iter().filter(|meter| is_weighted(meter)) {
             let before = Period::new(BEGINNING, request.period.start);
-            let earlier = self.states(request, &before, &touched, view, Some(meter)).await?;
+            let earlier = self.states(request, &before, &touched, &tail, Some(meter)).await?;
             set_openings(&mut usage, meter, earlier);
         }
         for key in &request.transactions {
             let values = self.transactions(request, key, view.head).await?;
             usage.meters.entry(key.clone()).or_default().transactions = Some(values);
         }
-        let now = self.projected(view.lane, &request.meters).await?;
-        Ok((now == view.projected).then_some(usage))
+        let now = self.store.progress(view.lane).await?;
+        Ok(view.holds(&now, &request.meters).then_some(usage))
     }
 
     /// The hours that rows after the watermark fall in, or change by a correction.
     async fn touched_hours(
         &self,
-        view: &LaneView,
+        view: &Tail,
         customer: &CustomerId,
     ) -> Result<BTreeSet<Timestamp>, EngineError> {
         let mut hours = BTreeSet::new();
@@ -155,7 +173,7 @@ impl Engine {
         request: &Request<'_>,
         period: &Period,
         touched: &BTreeSet<Timestamp>,
-        view: &LaneView,
+        view: &Tail,
         only: Option<&Meter>,
     ) -> Result<BTreeMap<MeterKey, MeterUsage>, EngineError> {
         let meters: Vec<&Meter> = only.map_or_else(|| request.meters.clone(), |meter| vec![meter]);
@@ -209,7 +227,7 @@ impl Engine {
     /// The events of each part that must be folded.
     async fn folded_parts(
         &self,
-        view: &LaneView,
+        view: &Tail,
         customer: &CustomerId,
         cover: &Cover,
     ) -> Result<Vec<(Period, Vec<Effective>)>, EngineError> {

@@ -47,6 +47,14 @@ pub(super) async fn run(
         return out.raw(&String::from_utf8_lossy(&bytes));
     };
     let failed = |error: std::io::Error| CliError::file(path.display(), error);
+    // A pipe or device is written to; putting a file in its place would destroy it.
+    let special = path.exists() && !path.is_file();
+    if special {
+        let mut file = BufWriter::new(File::create(path).map_err(failed)?);
+        let count = write(engine, filter, format, &mut file).await?;
+        file.flush().map_err(failed)?;
+        return out.line(format_args!("{count} invoices written to {}", path.display()));
+    }
     let mut partial = path.as_os_str().to_owned();
     partial.push(".partial");
     let mut file = BufWriter::new(File::create(&partial).map_err(failed)?);

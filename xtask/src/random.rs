@@ -1,11 +1,11 @@
 //! A small generator of random numbers with a fixed seed: SplitMix64. Integers only.
 
 /// Where the numbers of one stream come from.
-pub(super) struct Random(u64);
+pub(crate) struct Random(u64);
 
 impl Random {
     /// The generator named `name`: FNV-1a over the name is its seed.
-    pub(super) fn named(name: &str) -> Self {
+    pub(crate) fn named(name: &str) -> Self {
         let step = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
         Self(name.bytes().fold(0xcbf2_9ce4_8422_2325, step))
     }
@@ -19,29 +19,29 @@ impl Random {
     }
 
     /// A number below `bound`; zero when the bound is zero.
-    pub(super) fn below(&mut self, bound: u64) -> u64 {
+    pub(crate) fn below(&mut self, bound: u64) -> u64 {
         // The upper half of the product is below `bound`, so it always fits.
         u64::try_from((u128::from(self.next()) * u128::from(bound)) >> 64).unwrap_or(0)
     }
 
     /// A number from `low` to `high`, both included.
-    pub(super) fn between(&mut self, low: u64, high: u64) -> u64 {
+    pub(crate) fn between(&mut self, low: u64, high: u64) -> u64 {
         low + self.below(high - low + 1)
     }
 
     /// A number from `low` to `high` that is more often small than large.
-    pub(super) fn mostly_small(&mut self, low: u64, high: u64) -> u64 {
+    pub(crate) fn mostly_small(&mut self, low: u64, high: u64) -> u64 {
         self.between(low, high).min(self.between(low, high))
     }
 
     /// An index into something of this length.
-    pub(super) fn index(&mut self, length: usize) -> usize {
+    pub(crate) fn index(&mut self, length: usize) -> usize {
         let bound = u64::try_from(length).unwrap_or(u64::MAX);
         usize::try_from(self.below(bound)).unwrap_or(0)
     }
 
     /// One of `choices`, each as likely as its weight says.
-    pub(super) fn weighted<T: Copy>(&mut self, choices: &[(u64, T)], otherwise: T) -> T {
+    pub(crate) fn weighted<T: Copy>(&mut self, choices: &[(u64, T)], otherwise: T) -> T {
         let mut left = self.below(choices.iter().map(|(weight, _)| weight).sum());
         for (weight, choice) in choices {
             if left < *weight {

@@ -1,0 +1,23 @@
+//! The use-cases over a real store.
+//!
+//! | file | what it holds together |
+//! |---|---|
+//! | `usage` | usage read through buckets and tail = a fold over the ledger |
+//! | `projection` | incremental = rebuilt, also with two projectors |
+//! | `month` | a month from price book to numbered invoices, against figures worked by hand |
+//! | `late` | late events and corrections: billed once, as if known in time |
+//! | `parked` | accounts that look wrong never stop the others |
+//! | `races` | two programs at one run |
+//! | `verify` | what was tampered with is named |
+//! | `faults` | every store call failing, before and after its effect |
+
+mod faults;
+mod late;
+mod month;
+//mod parked;
+//mod projection;
+//mod races;
+mod random;
+//mod usage;
+mod verify;
+mod world;

@@ -1,0 +1,29 @@
+//! Benchmarks: `cargo xtask bench NAME`. Each prints a table and, as its last line, one JSON
+//! object `{"bench", "value", "unit", "baseline", "ratio", "goal"}`. Ratios are of figures taken
+//! in the same run; nothing here gates a test.
+
+mod figure;
+mod ingest_sqlite;
+mod month;
+mod rate;
+mod rebuild;
+mod run_sqlite;
+
+use crate::Outcome;
+
+/// Runs a benchmark by name; `rest` may hold a size.
+pub(crate) fn run(name: &str, rest: &[&str]) -> Outcome<String> {
+    let size = rest.first().map(|size| size.parse::<u64>()).transpose()?;
+    match name {
+        "ingest-sqlite" => ingest_sqlite::run(size.unwrap_or(300_000)),
+        "rate" => rate::run(size.unwrap_or(2_000_000)),
+        "rebuild" => rebuild::run(size.unwrap_or(500_000)),
+        "run-sqlite" => run_sqlite::run(size.unwrap_or(10_000)),
+        "all" => {
+            let all = ["rate", "ingest-sqlite", "rebuild", "run-sqlite"];
+            let reports: Result<Vec<String>, _> = all.iter().map(|name| run(name, rest)).collect();
+            Ok(reports?.join("\n\n"))
+        }
+        _ => Err(format!("there is no benchmark {name:?}").into()),
+    }
+}
