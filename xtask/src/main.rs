@@ -25,8 +25,7 @@ use std::{
 /// What a task may end with: any error, told to the developer in words.
 type Outcome<T> = Result<T, Box<dyn Error>>;
 
-const USAGE: &str =
-    "usage: cargo xtask sample [--check] | cargo xtask bench (ingest-sqlite|rate|rebuild|run-sqlite|all)";
+const USAGE: &str = "usage: cargo xtask sample [--check] | cargo xtask bench (ingest-sqlite|rate|rebuild|run-sqlite|all)";
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();

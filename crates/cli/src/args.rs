@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args as ClapArgs, Parser, Subcommand};
+use counterfoil_engine::report::AsOf;
 use counterfoil_types::{CustomerId, PlanKey, SubscriptionId, TenantId, Timestamp};
 
 /// Usage billing you can prove: an immutable event ledger, exact pricing, explained invoices.
@@ -91,6 +92,11 @@ pub(crate) enum Command {
         after_help = "Examples:\n  counterfoil price --book metering-engine --plan payg --usage api_calls=150000\n  counterfoil price --book pricing/saas-plans.toml --plan pro --usage requests=600000 --usage active_users=42"
     )]
     Price(Price),
+    /// What another price book would have billed over real history. Nothing is written.
+    #[command(
+        after_help = "Example:\n  counterfoil backtest --book pricing/new.toml --from 2026-07 --to 2026-10"
+    )]
+    Backtest(Backtest),
     /// Rebuild aggregates from the ledger, or prove that they equal it.
     Rebuild {
         /// Change nothing: fold the whole ledger and compare.
@@ -150,9 +156,9 @@ pub(crate) struct Usage {
     /// … to here instead.
     #[arg(long, requires = "from")]
     pub(crate) to: Option<Timestamp>,
-    /// As the ledger stood at this position of the customer's lane.
-    #[arg(long, conflicts_with = "from")]
-    pub(crate) as_of: Option<u64>,
+    /// As the ledger stood at this position of the customer's lane, or at this recorded time.
+    #[arg(long, conflicts_with = "from", value_name = "POSITION|TIME")]
+    pub(crate) as_of: Option<AsOf>,
     /// List events that are accepted but not billed, with reasons.
     #[arg(long, requires = "from")]
     pub(crate) unbilled: bool,
@@ -325,6 +331,22 @@ pub(crate) enum Pricing {
     },
     /// Print the JSON Schema of price books.
     Schema,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct Backtest {
+    /// The price book to try. Subscriptions to a book of the same name are rated with it.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) book: PathBuf,
+    /// First month, for example 2026-07.
+    #[arg(long)]
+    pub(crate) from: String,
+    /// Last month.
+    #[arg(long)]
+    pub(crate) to: String,
+    /// Print CSV instead of a table.
+    #[arg(long, conflicts_with = "json")]
+    pub(crate) csv: bool,
 }
 
 #[derive(Debug, ClapArgs)]

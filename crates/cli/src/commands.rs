@@ -1,5 +1,6 @@
 //! The commands, one file each.
 
+mod backtest;
 mod calendar;
 mod customer;
 mod doctor;
@@ -78,6 +79,7 @@ async fn with_store(
         Command::Calendar { subscription, count } => {
             calendar::run(engine, &subscription, count, out).await
         }
+        Command::Backtest(backtest) => backtest::run(engine, &backtest, out).await,
         Command::Rebuild { check } => rebuild::run(engine, check, out).await,
         Command::Verify => rebuild::verify(engine, out).await,
         Command::Doctor => doctor::run(engine, config, out).await,

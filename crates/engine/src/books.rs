@@ -27,6 +27,21 @@ impl Books {
         &self.meters
     }
 
+    /// The same snapshot with the meters of another book added, and its definitions preferred:
+    /// for trying a book that is not published.
+    #[must_use]
+    pub fn with_meters_of(&self, book: &PriceBook) -> Self {
+        let mut meters = self.meters.clone();
+        meters.extend(book.meters.iter().map(|meter| (meter.key.clone(), meter.clone())));
+        Self { books: self.books.clone(), meters }
+    }
+
+    /// Whether all meters of a book are registered as the book defines them.
+    #[must_use]
+    pub fn knows_meters_of(&self, book: &PriceBook) -> bool {
+        book.meters.iter().all(|meter| self.meters.get(&meter.key) == Some(meter))
+    }
+
     /// All books.
     pub fn all(&self) -> impl Iterator<Item = &Arc<PriceBook>> {
         self.books.values().flatten()

@@ -85,13 +85,13 @@ impl As<'_> {
 }
 
 /// One rating: a charge of a plan over a period.
-struct Rating<'a> {
-    kind: LineKind,
-    charge: &'a Charge,
-    plan: &'a Plan,
-    book: &'a PriceBook,
-    period: Period,
-    full: Period,
+pub(crate) struct Rating<'a> {
+    pub(crate) kind: LineKind,
+    pub(crate) charge: &'a Charge,
+    pub(crate) plan: &'a Plan,
+    pub(crate) book: &'a PriceBook,
+    pub(crate) period: Period,
+    pub(crate) full: Period,
 }
 
 impl Engine {
@@ -163,12 +163,7 @@ impl Engine {
             if let Some(least) = plan.minimum {
                 minimum = Some(PlanMinimum {
                     minimum: least,
-                    fraction: fraction(
-                        &period,
-                        &full,
-                        ProrationBasis::Second,
-                        &customer.zone,
-                    )?,
+                    fraction: fraction(&period, &full, ProrationBasis::Second, &customer.zone)?,
                     book: book.reference.clone(),
                     book_hash: book.digest,
                     plan: plan.key.clone(),
@@ -296,7 +291,8 @@ impl Engine {
                 return Ok(None);
             };
             let full = full_period(account, original.body.cycle, period)?;
-            let arrears = original.body.lines.iter().filter(|line| line.kind == LineKind::FeeArrears);
+            let arrears =
+                original.body.lines.iter().filter(|line| line.kind == LineKind::FeeArrears);
             let mut reached: Exact =
                 arrears.fold(Exact::ZERO, |sum, line| sum.add(&line.amount.exact()));
             for before in usage_lines {
@@ -314,7 +310,8 @@ impl Engine {
                 }
             }
             if let Some(least) = plan.minimum {
-                let part = fraction(&period, &full, ProrationBasis::Second, &account.customer.zone)?;
+                let part =
+                    fraction(&period, &full, ProrationBasis::Second, &account.customer.zone)?;
                 let missing = least.exact().mul(&part).sub(&reached);
                 let mut delta = minimum_line(plan, book, period, missing)?;
                 subtract_billed(&finalized, &mut delta)?;
@@ -390,7 +387,7 @@ fn full_period(
 }
 
 /// Rates one charge and wraps it as a line.
-fn line(
+pub(crate) fn line(
     books: &Books,
     customer: &Customer,
     rating: &Rating<'_>,

@@ -10,6 +10,7 @@
 //! | [`draft`] | one invoice, from usage and price book |
 //! | [`run`] | the invoice run |
 //! | [`report`] | used, included, remaining, cost so far |
+//! | [`backtest`] | real history under another price book |
 //! | [`unbilled`] | accepted but not billed, and why |
 //! | [`rebuild`], [`verify`] | projections from facts; proofs that all agree |
 //!
@@ -17,6 +18,7 @@
 //! composition root passes in.
 
 pub mod accounts;
+pub mod backtest;
 pub mod books;
 pub mod draft;
 pub mod error;

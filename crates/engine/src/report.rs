@@ -1,6 +1,7 @@
 //! What a customer sees: used, included, remaining, overage and cost so far, per charge.
 
 use counterfoil_invoicing::Subscription;
+use counterfoil_ledger::LaneId;
 use counterfoil_metering::Meter;
 use counterfoil_rating::{RateContext, fraction, rate};
 use counterfoil_types::{BookRef, CustomerId, Exact, MeterKey, Money, Period, PlanKey, Timestamp};
@@ -75,9 +76,50 @@ pub struct MeterValue {
     pub events: u64,
 }
 
+/// A past standing of the ledger.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AsOf {
+    /// Up to this position of the customer's lane.
+    Position(u64),
+    /// Up to what was recorded by this time.
+    Recorded(Timestamp),
+}
+
+impl std::str::FromStr for AsOf {
+    type Err = EngineError;
+
+    /// A position is a whole number, a recorded time an instant.
+    fn from_str(text: &str) -> Result<Self, EngineError> {
+        match text.parse() {
+            Ok(position) => Ok(Self::Position(position)),
+            Err(_) => Ok(Self::Recorded(text.parse()?)),
+        }
+    }
+}
+
 impl Engine {
+    /// The last position of a lane that was recorded by `time`; 0 when none was. Recorded times
+    /// never decrease within a lane, so halving finds it.
+    ///
+    /// # Errors
+    /// As the store has them.
+    pub async fn position_at(&self, lane: LaneId, time: Timestamp) -> Result<u64, EngineError> {
+        let heads = self.store.heads(&self.tenant).await?;
+        let head = heads.iter().find(|head| head.lane == lane).map_or(0, |head| head.position);
+        let (mut known, mut beyond) = (0, head + 1);
+        while beyond - known > 1 {
+            let middle = known + (beyond - known) / 2;
+            let row = self.store.rows_at(lane, &[middle]).await?.pop();
+            match row {
+                Some(row) if row.recorded_at <= time => known = middle,
+                _ => beyond = middle,
+            }
+        }
+        Ok(known)
+    }
+
     /// Usage of a customer in the billing periods that hold `at`, as of the ledger's head, or
-    /// (slower, from the ledger alone) as of an earlier position.
+    /// (slower, from the ledger alone) as it stood earlier.
     ///
     /// # Errors
     /// When the customer does not exist, or a charge cannot be rated.
@@ -85,9 +127,16 @@ impl Engine {
         &self,
         customer: &CustomerId,
         at: Timestamp,
-        as_of: Option<u64>,
+        as_of: Option<AsOf>,
     ) -> Result<Vec<SubscriptionUsage>, EngineError> {
         self.customer(customer).await?;
+        let as_of = match as_of {
+            Some(AsOf::Position(position)) => Some(position),
+            Some(AsOf::Recorded(time)) => {
+                Some(self.position_at(self.tenant.lane_of(customer), time).await?)
+            }
+            None => None,
+        };
         let books = self.books().await?;
         let mut found = Vec::new();
         for subscription in self.subscriptions_of(customer).await? {

@@ -184,8 +184,7 @@ async fn plain(
     heads: &mut Heads,
     probing: bool,
 ) -> Result<Vec<(usize, Receipt)>, AppendError> {
-    let mut receipts =
-        if probing { probe(tx, tenant, batch, group).await? } else { Vec::new() };
+    let mut receipts = if probing { probe(tx, tenant, batch, group).await? } else { Vec::new() };
     let known: HashSet<usize> = receipts.iter().map(|(at, _)| *at).collect();
     let fresh: Vec<usize> = group.iter().copied().filter(|at| !known.contains(at)).collect();
     match insert(tx, tenant, batch, &fresh, heads).await {
@@ -219,8 +218,7 @@ async fn insert(
     let mut ready = chunks.next().map(&mut build);
     while let Some(query) = ready.take() {
         let next = chunks.next();
-        let (done, built) =
-            tokio::join!(query.execute(&mut *tx), async { next.map(&mut build) });
+        let (done, built) = tokio::join!(query.execute(&mut *tx), async { next.map(&mut build) });
         done?;
         ready = built;
     }

@@ -9,8 +9,10 @@ use std::{
 use sqlx::AssertSqlSafe;
 
 /// Texts made before, by what they were made of: few, since chunks have few sizes.
-static TEXTS: LazyLock<Mutex<HashMap<(&'static str, usize, &'static str), Arc<str>>>> =
-    LazyLock::new(Mutex::default);
+static TEXTS: LazyLock<Mutex<HashMap<Recipe, Arc<str>>>> = LazyLock::new(Mutex::default);
+
+/// Head, count and tail of a text.
+type Recipe = (&'static str, usize, &'static str);
 
 fn text(
     head: &'static str,
@@ -38,7 +40,11 @@ pub(crate) fn values(
 }
 
 /// `head (?, …) tail` with `count` placeholders.
-pub(crate) fn list(head: &'static str, count: usize, tail: &'static str) -> AssertSqlSafe<Arc<str>> {
+pub(crate) fn list(
+    head: &'static str,
+    count: usize,
+    tail: &'static str,
+) -> AssertSqlSafe<Arc<str>> {
     text(head, count, tail, || format!("{head} ({}) {tail}", vec!["?"; count].join(",")))
 }
 

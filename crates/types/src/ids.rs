@@ -80,10 +80,10 @@ macro_rules! name {
             ///
             /// # Errors
             /// When it is empty, too long or holds a character that is not allowed.
-            pub fn new(text: impl Into<String>) -> Result<Self, NameError> {
+            pub fn new(text: impl Into<Arc<str>>) -> Result<Self, NameError> {
                 let text = text.into();
                 $check($kind, &text, $max)?;
-                Ok(Self(text.into()))
+                Ok(Self(text))
             }
 
             /// The name as text.

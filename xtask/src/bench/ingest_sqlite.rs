@@ -2,7 +2,10 @@
 //! a bare prepared-insert loop of the same rows into the same schema with the same durability and
 //! the same size of transaction.
 
-use std::{path::Path, time::{Duration, Instant}};
+use std::{
+    path::Path,
+    time::{Duration, Instant},
+};
 
 use counterfoil_engine::ingest::{IngestOptions, Prepared};
 use counterfoil_ledger::{Event, ReceiptCounts, body, leaf_hash};
@@ -42,8 +45,14 @@ pub(super) fn run(count: u64) -> Outcome<String> {
         baseline: Some(("bare prepared-insert loop, same schema and durability", baseline)),
         goal: "ratio >= 0.7",
         details: vec![
-            ("events".into(), format!("{count}, random ids, batches of {BATCH}, {ROUNDS} rounds, median")),
-            ("the same events again (all duplicates)".into(), format!("{} events/s", per_second(count, again))),
+            (
+                "events".into(),
+                format!("{count}, random ids, batches of {BATCH}, {ROUNDS} rounds, median"),
+            ),
+            (
+                "the same events again (all duplicates)".into(),
+                format!("{} events/s", per_second(count, again)),
+            ),
         ],
     }
     .report()

@@ -28,7 +28,10 @@ pub(super) fn run(count: u64) -> Outcome<String> {
             unit: "events/s",
             baseline: Some(("goal", GOAL)),
             goal: ">= 500,000 events/s",
-            details: vec![("events".into(), format!("{count}, 100 customers, 3 meters, one month"))],
+            details: vec![(
+                "events".into(),
+                format!("{count}, 100 customers, 3 meters, one month"),
+            )],
         }
         .report()
     })

@@ -247,8 +247,11 @@ impl Engine {
             None => Vec::new(),
         };
         let last = billed(&before);
-        let settled =
-            if account.bills_late(&cycle)? { self.settled(&account, item.cycle).await? } else { None };
+        let settled = if account.bills_late(&cycle)? {
+            self.settled(&account, item.cycle).await?
+        } else {
+            None
+        };
         let meters: Vec<&Meter> = books.meters().values().collect();
         let lane = self.tenant.lane_of(&account.customer.id);
         let mut view = views.get(&lane).cloned();

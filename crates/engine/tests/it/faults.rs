@@ -134,7 +134,8 @@ async fn scenario(world: &World, store: Arc<dyn Store>) {
     })
     .await;
     until_done(async || engine.approve_run(engine.run(&run).await?, "ann").await).await;
-    until_done(async || engine.finalize_run(engine.run(&run).await?, &options, &|_| {}).await).await;
+    until_done(async || engine.finalize_run(engine.run(&run).await?, &options, &|_| {}).await)
+        .await;
 }
 
 /// All that is stored, as text.

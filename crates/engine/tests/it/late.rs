@@ -219,15 +219,20 @@ async fn a_month_waits_for_the_run_of_the_one_before() {
 }
 
 /// One random event of September to November, or a correction of an earlier one.
-fn random_event(random: &mut Random, number: usize, now: Timestamp, sent: &mut Vec<Event>) -> Event {
-    let customer = *random.pick(&["mona", "willi"]);
+fn random_event(
+    random: &mut Random,
+    number: usize,
+    now: Timestamp,
+    sent: &mut Vec<Event>,
+) -> Event {
+    let customer = random.pick(&["mona", "willi"]);
     let id = format!("e{number}");
     let own: Vec<Event> =
         sent.iter().filter(|event| event.customer.as_str() == customer).cloned().collect();
     let amount = (random.below(60)).to_string();
     let user = format!("u{}", random.below(5));
     if !own.is_empty() && random.chance(25) {
-        let target = random.pick(&own).clone();
+        let target = random.pick(&own);
         let base = Event { id, ..target.clone() };
         if random.chance(40) {
             sent.retain(|event| event.id != target.id);
@@ -235,7 +240,7 @@ fn random_event(random: &mut Random, number: usize, now: Timestamp, sent: &mut V
         }
         return base.quantity(&amount).text("user", &user).amends(&target.id);
     }
-    let kind = *random.pick(&["call", "call", "level"]);
+    let kind = random.pick(&["call", "call", "level"]);
     let start = at("2026-09-01T00:00:00Z");
     let minutes = (now.micros() - start.micros()) / (HOUR_MICROS / 60);
     let minute = random.below(minutes.min(91 * 24 * 60));

@@ -14,10 +14,10 @@
 mod faults;
 mod late;
 mod month;
-//mod parked;
-//mod projection;
-//mod races;
+mod parked;
+mod projection;
+mod races;
 mod random;
-//mod usage;
+mod usage;
 mod verify;
 mod world;

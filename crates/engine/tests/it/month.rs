@@ -3,7 +3,7 @@
 use counterfoil_engine::books::Published;
 use counterfoil_invoicing::{InvoiceState, LineKind, RunState};
 
-use crate::world::{World, at, dollars, event, lines, shipped, subscription, With};
+use crate::world::{With, World, at, dollars, event, lines, shipped, subscription};
 
 /// Four customers on three shipped books, with a month of usage.
 async fn october() -> World {
@@ -54,7 +54,9 @@ async fn october() -> World {
     // (100,000 − 10,000) × 0.01 + 50,000 × 0.005 = 1,150; peak 120.5 GB: 23.75 + 4.10 = 27.85
     events.push(event("calls", "payg", "api.call", noon).quantity("150000"));
     events.push(event("peak-1", "payg", "storage.sample", noon).quantity("99"));
-    events.push(event("peak-2", "payg", "storage.sample", at("2026-10-02T00:00:00Z")).quantity("120.5"));
+    events.push(
+        event("peak-2", "payg", "storage.sample", at("2026-10-02T00:00:00Z")).quantity("120.5"),
+    );
     // 32.75 GB × 0.08 = 2.62
     let bytes = event("bytes", "payg", "bandwidth.transfer", noon).number("bytes", "42750000000");
     events.push(bytes.text("direction", "egress"));
@@ -198,9 +200,9 @@ async fn every_change_of_a_customer_is_a_fact() {
     renamed.name = "Renamed".to_owned();
     let facts = async || {
         let facts = world.engine.store().facts(&world.engine.tenant().id, 0, 1000).await.unwrap();
-        let puts = facts.into_iter().filter(|fact| {
-            fact.fact.kind == "customer.put" && fact.fact.body["id"] == "payg"
-        });
+        let puts = facts
+            .into_iter()
+            .filter(|fact| fact.fact.kind == "customer.put" && fact.fact.body["id"] == "payg");
         puts.map(|fact| fact.fact.body["name"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
     };
     for customer in [&renamed, &renamed, &stored, &renamed] {

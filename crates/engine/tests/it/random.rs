@@ -23,9 +23,9 @@ impl Random {
     }
 
     /// One of the items.
-    pub(crate) fn pick<'a, T>(&mut self, items: &'a [T]) -> &'a T {
+    pub(crate) fn pick<T: Clone>(&mut self, items: &[T]) -> T {
         let length = i64::try_from(items.len()).unwrap();
-        &items[usize::try_from(self.below(length)).unwrap()]
+        items[usize::try_from(self.below(length)).unwrap()].clone()
     }
 
     /// True in `percent` of 100 cases.

@@ -81,8 +81,11 @@ async fn an_unreadable_row_is_found() {
     is_found(&["UPDATE usage_event SET quantity = 'many' WHERE position = 3"], &["position 3"])
         .await;
     is_found(&["UPDATE usage_event SET leaf = x'00' WHERE position = 3"], &["position 3"]).await;
-    is_found(&["UPDATE invoice SET body = '{' WHERE number LIKE '%1'"], &["invoice INV-2026-000001"])
-        .await;
+    is_found(
+        &["UPDATE invoice SET body = '{' WHERE number LIKE '%1'"],
+        &["invoice INV-2026-000001"],
+    )
+    .await;
     is_found(&["UPDATE aggregate SET state = '{' WHERE customer = 'ann'"], &["aggregate", "ann"])
         .await;
     is_found(&["UPDATE journal SET body = '{' WHERE position = 2"], &["journal"]).await;
@@ -132,7 +135,10 @@ async fn a_changed_aggregate_is_found() {
 async fn a_changed_invoice_is_found() {
     let ann = "WHERE subscription = 'ann'";
     for (change, place) in [
-        ("UPDATE invoice SET body = replace(body, '60000', '60001') WHERE subscription = 'ann'", ""),
+        (
+            "UPDATE invoice SET body = replace(body, '60000', '60001') WHERE subscription = 'ann'",
+            "",
+        ),
         ("UPDATE invoice SET digest = zeroblob(32) WHERE subscription = 'ann'", "sealed"),
         ("UPDATE invoice SET customer = 'bob' WHERE subscription = 'ann'", "its row"),
         ("UPDATE invoice SET total = '1' WHERE subscription = 'ann'", "its row"),
@@ -140,7 +146,10 @@ async fn a_changed_invoice_is_found() {
         ("UPDATE invoice SET number = 'INV-2026-000009' WHERE subscription = 'ann'", "missing"),
         ("DELETE FROM invoice WHERE subscription = 'ann'", "missing"),
         ("DELETE FROM invoice WHERE number LIKE '%4'", "journal"),
-        ("DELETE FROM journal WHERE kind = 'invoice.finalized' AND body LIKE '%000004%'", "journal"),
+        (
+            "DELETE FROM journal WHERE kind = 'invoice.finalized' AND body LIKE '%000004%'",
+            "journal",
+        ),
     ] {
         let place = if place.is_empty() { "sealed" } else { place };
         is_found(&[change], &[place]).await;
@@ -172,7 +181,8 @@ async fn a_changed_price_book_is_found() {
         &["price book metering-engine@2026-01", "damaged"],
     )
     .await;
-    is_found(&["DELETE FROM price_book WHERE name = 'metering-engine'"], &["metering-engine"]).await;
+    is_found(&["DELETE FROM price_book WHERE name = 'metering-engine'"], &["metering-engine"])
+        .await;
 }
 
 #[tokio::test]

@@ -123,10 +123,8 @@ impl World {
     }
 
     pub(crate) async fn customer(&self, name: &str, zone: &str, vat: Option<&str>) {
-        let tax = vat.map(|percent| TaxRate {
-            name: "VAT".to_owned(),
-            percent: percent.parse().unwrap(),
-        });
+        let tax = vat
+            .map(|percent| TaxRate { name: "VAT".to_owned(), percent: percent.parse().unwrap() });
         let customer = Customer {
             id: id(name),
             name: format!("{name} Ltd"),

@@ -102,7 +102,8 @@ async fn write(
     }
 }
 
-fn row<I>(cells: I) -> Result<Vec<u8>, CliError>
+/// One record as CSV (RFC 4180).
+pub(crate) fn row<I>(cells: I) -> Result<Vec<u8>, CliError>
 where
     I: IntoIterator,
     I::Item: AsRef<[u8]>,
@@ -140,7 +141,7 @@ fn cells(invoice: &Invoice, number: usize, line: &InvoiceLine) -> Vec<String> {
 }
 
 /// A text cell that no spreadsheet takes for a formula (OWASP, CSV injection).
-fn text(cell: &str) -> String {
+pub(crate) fn text(cell: &str) -> String {
     match cell.chars().next() {
         Some('=' | '+' | '-' | '@' | '\t' | '\r') => format!("'{cell}"),
         _ => cell.to_owned(),

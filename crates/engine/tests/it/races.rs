@@ -1,0 +1,137 @@
+//! Two programs at the same work.
+
+use std::{sync::Arc, time::Duration};
+
+use counterfoil_engine::{Engine, EngineError, run::RunOptions};
+use counterfoil_invoicing::{InvoiceState, RunState};
+use counterfoil_ledger::standing;
+use counterfoil_metering::fold;
+use counterfoil_store::StoreError;
+use counterfoil_types::{Period, Quantity};
+use tokio::task::JoinSet;
+
+use crate::world::{With, World, at, dollars, event, id, shipped};
+
+async fn world(accounts: usize) -> World {
+    let world = World::new(2).await;
+    world.engine.publish(&shipped("metering-engine.toml")).await.unwrap();
+    world.set_clock("2026-10-31T00:00:00Z");
+    let mut events = Vec::new();
+    for number in 0..accounts {
+        let name = format!("c{number:02}");
+        world.customer(&name, "UTC", None).await;
+        world.subscribe(&name, "metering-engine", "payg", "2026-10-01").await;
+        let call = event(&format!("e{number}"), &name, "api.call", at("2026-10-20T12:30:00Z"));
+        events.push(call.quantity("20000"));
+    }
+    world.ingest(events).await;
+    world.set_clock("2026-11-02T00:00:00Z");
+    world
+}
+
+/// One program's way through a month; losing a step to another program is no failure.
+async fn whole_run(engine: Engine) -> Result<RunState, EngineError> {
+    let options = RunOptions::default();
+    let books = Arc::new(engine.books().await?);
+    let run = engine.open_run(&"2026-10".parse()?, &options).await?;
+    let run = engine.plan_run(&books, run).await?;
+    let run = engine.compute_run(&books, run, &options, &|_| {}).await?;
+    let run = engine.approve_run(run, "ann").await?;
+    Ok(engine.finalize_run(run, &options, &|_| {}).await?.state)
+}
+
+#[tokio::test]
+async fn three_programs_run_a_month_and_each_account_gets_one_invoice() {
+    let world = world(20).await;
+    let mut programs = JoinSet::new();
+    for _ in 0..3 {
+        programs.spawn(whole_run(world.engine.clone()));
+    }
+    let outcomes = programs.join_all().await;
+    assert!(outcomes.iter().any(|outcome| matches!(outcome, Ok(RunState::Finalized))));
+    for outcome in outcomes {
+        // A slower one may find that the run went on without it; then it has nothing to do.
+        if let Err(error) = outcome {
+            let told = matches!(&error, EngineError::Store(StoreError::Conflict { .. }))
+                || matches!(&error, EngineError::Refused(_));
+            assert!(told, "{error}");
+        }
+    }
+    whole_run(world.engine.clone()).await.unwrap();
+    let invoices = world.invoices().await;
+    assert_eq!(invoices.len(), 20);
+    assert!(invoices.iter().all(|invoice| invoice.state == InvoiceState::Pending));
+    assert!(invoices.iter().all(|invoice| invoice.body.total == dollars("100")));
+    assert_eq!(world.problems().await, Vec::<String>::new());
+}
+
+/// A program that still computes when another one signs off changes nothing of what was signed.
+#[tokio::test]
+async fn what_is_signed_off_is_not_computed_again() {
+    let mut world = world(2).await;
+    world.options.bounds.max_total = Quantity::from(50);
+    let review = world.compute("2026-10").await;
+    let approved = world.engine.approve_run(review.clone(), "ann").await.unwrap();
+    // The slow one has seen the run in review, and would bill the parked accounts.
+    let books = Arc::new(world.engine.books().await.unwrap());
+    let run =
+        world.engine.compute_run(&books, review, &RunOptions::default(), &|_| {}).await.unwrap();
+    assert_eq!((run.state, run.approved_by.as_deref()), (RunState::Approved, Some("ann")));
+    world.engine.finalize_run(approved, &world.options, &|_| {}).await.unwrap();
+    assert!(world.invoices().await.is_empty(), "nobody signed these off");
+}
+
+#[tokio::test]
+async fn a_second_signature_does_not_replace_the_first() {
+    let world = world(1).await;
+    let review = world.compute("2026-10").await;
+    world.engine.approve_run(review.clone(), "ann").await.unwrap();
+    let run = world.engine.approve_run(review, "bob").await.unwrap();
+    assert_eq!(run.approved_by.as_deref(), Some("ann"));
+    assert_eq!(world.engine.run(&run.id).await.unwrap(), run);
+}
+
+/// Usage is of one prefix of the ledger, whatever is written and projected meanwhile.
+#[tokio::test]
+async fn usage_is_of_one_prefix_while_others_write() {
+    let world = World::new(1).await;
+    world.engine.publish(&shipped("metering-engine.toml")).await.unwrap();
+    world.set_clock("2026-10-31T00:00:00Z");
+    let engine = world.engine.clone();
+    let writer = tokio::spawn(async move {
+        for number in 0..150 {
+            let time = at("2026-10-20T00:10:00Z").plus_micros(number % 7 * 1_800_000_000);
+            let call = event(&format!("e{number}"), "acme", "api.call", time).quantity("3");
+            engine.ingest(vec![call], Default::default()).await.unwrap();
+            engine.project_all().await.unwrap();
+        }
+    });
+    let books = world.engine.books().await.unwrap();
+    let meter = books.meters().values().find(|meter| meter.key.as_str() == "api_calls").unwrap();
+    let period = Period::new(at("2026-10-01T00:00:00Z"), at("2026-10-20T02:20:00Z"));
+    let lane = world.engine.tenant().lane_of(&id("acme"));
+    let mut reads = 0;
+    while !writer.is_finished() {
+        let usage = world.engine.usage(&id("acme"), period, &[meter]).await.unwrap();
+        let store = world.engine.store();
+        let rows = store.read(lane, 0, usage.position, None, 1000).await.unwrap();
+        let folded = fold(meter, &standing(&rows, usage.position), &period);
+        let expected: i64 = folded.values().map(counterfoil_metering::State::events).sum();
+        assert_eq!(i64::try_from(usage.events(&meter.key)).unwrap(), expected);
+        reads += 1;
+    }
+    writer.await.unwrap();
+    assert!(reads > 10);
+}
+
+/// A meter that was registered just now is not projected yet: reading waits for nobody.
+#[tokio::test]
+async fn current_usage_answers_while_a_new_meter_lags() {
+    let world = world(1).await;
+    world.engine.project_all().await.unwrap();
+    world.engine.publish(&shipped("saas-plans.toml")).await.unwrap();
+    let acme = id("c00");
+    let reading = world.engine.current_usage(&acme, at("2026-10-20T00:00:00Z"), None);
+    let usage = tokio::time::timeout(Duration::from_secs(5), reading).await.unwrap().unwrap();
+    assert_eq!(usage[0].cost, dollars("100"));
+}
