@@ -3,13 +3,13 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use counterfoil_catalog::PriceBook;
-use counterfoil_invoicing::Subscription;
+use counterfoil_invoicing::{InvoiceState, Subscription};
 use counterfoil_metering::{Aggregation, EVENTS_METER, Meter, MeterSpec};
 use counterfoil_rating::Plan;
-use counterfoil_store::{BookRow, Commit, MeterRow, Write};
-use counterfoil_types::{BookRef, MeterKey, Timestamp, Zone};
+use counterfoil_store::{BookRow, Commit, InvoiceFilter, MeterRow, Write};
+use counterfoil_types::{BookRef, MeterKey, SubscriptionId, Timestamp, Zone};
 
-use crate::{Engine, EngineError};
+use crate::{Engine, EngineError, accounts::PAGE};
 
 /// All published books and registered meters, parsed: a snapshot to work with.
 #[derive(Clone, Debug)]
@@ -171,6 +171,7 @@ impl Engine {
         for other in known.books.get(&book.reference.name).into_iter().flatten() {
             same_rhythm(book, other)?;
         }
+        self.refuse_rewriting_history(&known, book).await?;
         let now = self.clock.now();
         let mut commit = Commit::default();
         for spec in &book.spec.meters {
@@ -193,6 +194,46 @@ impl Engine {
         );
         self.store.commit(&self.tenant.id, &commit).await?;
         Ok(Published::Now)
+    }
+
+    /// A new version may not reach back to periods that are invoiced: they would have been priced
+    /// by it, and their invoices could not be derived again.
+    async fn refuse_rewriting_history(
+        &self,
+        known: &Books,
+        book: &PriceBook,
+    ) -> Result<(), EngineError> {
+        if !known.books.contains_key(&book.reference.name) {
+            return Ok(());
+        }
+        let mut on_book: BTreeMap<SubscriptionId, bool> = BTreeMap::new();
+        let mut after = None;
+        loop {
+            let filter = InvoiceFilter::default();
+            let page = self.store.invoices(&self.tenant.id, &filter, after, PAGE).await?;
+            let Some(last) = page.last() else { return Ok(()) };
+            after = Some((last.due_cycle_at, last.id));
+            for invoice in page.iter().filter(|invoice| invoice.state != InvoiceState::Draft) {
+                let day = Zone::utc().civil(invoice.due_cycle_at)?.date();
+                // A day's grace covers every zone.
+                if day.tomorrow().unwrap_or(day) < book.effective_from {
+                    continue;
+                }
+                let id = &invoice.subscription;
+                if !on_book.contains_key(id) {
+                    let subscription = self.subscription(id).await?;
+                    on_book.insert(id.clone(), subscription.book == book.reference.name);
+                }
+                if on_book.get(id) == Some(&true) {
+                    return Err(EngineError::refused(format!(
+                        "price book {} is effective from {}, but invoice {} of that time is finalized; choose a later effective_from",
+                        book.reference,
+                        book.effective_from,
+                        invoice.number.as_deref().unwrap_or_default()
+                    )));
+                }
+            }
+        }
     }
 
     fn check_meter(&self, known: &Books, spec: &MeterSpec) -> Result<(), EngineError> {

@@ -131,7 +131,16 @@ impl Engine {
     ) -> Result<Vec<SubscriptionUsage>, EngineError> {
         self.customer(customer).await?;
         let as_of = match as_of {
-            Some(AsOf::Position(position)) => Some(position),
+            Some(AsOf::Position(position)) => {
+                let lane = self.tenant.lane_of(customer);
+                let head = self.position_at(lane, Timestamp::MAX).await?;
+                if position > head {
+                    return Err(EngineError::refused(format!(
+                        "the customer's lane ends at position {head}, before {position}"
+                    )));
+                }
+                Some(position)
+            }
             Some(AsOf::Recorded(time)) => {
                 Some(self.position_at(self.tenant.lane_of(customer), time).await?)
             }

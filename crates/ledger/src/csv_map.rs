@@ -56,7 +56,8 @@ pub enum CustomerRule {
         /// The customer.
         constant: CustomerId,
     },
-    /// Row n belongs to customer n mod length of the list (a name may stand several times).
+    /// Row n (from 1) belongs to the customer at (n − 1) mod length of the list, from 0; a name
+    /// may stand several times.
     Spread {
         /// The customers.
         spread: Vec<CustomerId>,
@@ -104,6 +105,17 @@ pub enum MappingError {
     /// Nothing to do.
     #[error("the mapping has no [[event]], so no row would become an event")]
     NoEvents,
+    /// A column stands twice.
+    #[error("column {0:?} stands twice in the header; which one counts?")]
+    TwoColumns(String),
+    /// A column is nearly a field.
+    #[error("column {given:?} would be a property; rename it to {meant:?} if it is that field")]
+    NearlyAField {
+        /// As written.
+        given: String,
+        /// The field.
+        meant: &'static str,
+    },
     /// Nobody to spread over.
     #[error("`customer.spread` is an empty list")]
     NobodyToSpreadOver,
@@ -130,6 +142,7 @@ impl Mapping {
         {
             return Err(MappingError::NobodyToSpreadOver);
         }
+        check_header(header)?;
         let index: BTreeMap<String, usize> =
             header.iter().enumerate().map(|(at, name)| (name.trim().to_owned(), at)).collect();
         let mut wanted = vec![self.time.column.as_str()];
@@ -181,6 +194,7 @@ impl RowReader<'_> {
     /// # Errors
     /// When a cell cannot be read; then the whole row yields nothing.
     pub fn read(&self, number: u64, row: &[String]) -> Result<Vec<Event>, Reject> {
+        check_width(self.index.len(), row)?;
         let time = self.time(row)?;
         let customer = match &self.mapping.customer {
             CustomerRule::Constant { constant } => constant.clone(),
@@ -248,6 +262,48 @@ impl RowReader<'_> {
     }
 }
 
+/// Fields a native CSV may have; any other column is a property.
+const FIELDS: [&str; 12] = [
+    "id", "source", "customer", "type", "time", "quantity", "unit", "subject", "resource", "user",
+    "reverses", "amends",
+];
+
+/// Refuses a row with more cells than the header has columns: a comma too many shifts its values.
+fn check_width(columns: usize, row: &[String]) -> Result<(), Reject> {
+    if row.len() > columns {
+        let why = format!("the row has {} cells, the header {columns} columns", row.len());
+        return Err(Reject::Malformed(why));
+    }
+    Ok(())
+}
+
+/// Refuses a header in which a column stands twice.
+fn check_header(header: &[String]) -> Result<(), MappingError> {
+    for (at, name) in header.iter().enumerate() {
+        if header.iter().take(at).any(|other| other.trim() == name.trim()) {
+            return Err(MappingError::TwoColumns(name.trim().to_owned()));
+        }
+    }
+    Ok(())
+}
+
+/// Checks the header of a file without a mapping.
+///
+/// # Errors
+/// When a column stands twice, or differs from a field only in case: taken as a property it would
+/// silently be billed as 1.
+pub fn check_native_header(header: &[String]) -> Result<(), MappingError> {
+    check_header(header)?;
+    for name in header {
+        let name = name.trim();
+        let nearly = FIELDS.into_iter().find(|f| *f != name && f.eq_ignore_ascii_case(name));
+        if let Some(meant) = nearly {
+            return Err(MappingError::NearlyAField { given: name.to_owned(), meant });
+        }
+    }
+    Ok(())
+}
+
 /// Reads a row of a file whose columns are named like the fields of an event; every other column
 /// is a property. Empty cells count as absent.
 ///
@@ -258,6 +314,7 @@ pub fn read_native(
     row: &[String],
     default_source: Option<&str>,
 ) -> Result<Event, Reject> {
+    check_width(header.len(), row)?;
     let mut cells: BTreeMap<&str, &str> = header
         .iter()
         .zip(row)
@@ -359,5 +416,10 @@ mod tests {
         assert!(bad.to_string().contains("ContextTokens"), "{bad}");
         assert!(reader.read(1, &strings(&["yesterday", "1", "2"])).is_err());
         assert!(reader.read(1, &strings(&["2023-11-16 18:17:03", "1"])).is_err());
+        assert!(reader.read(1, &strings(&["2023-11-16 18:17:03", "1", "2", "3"])).is_err());
+        let twice = mapping.bind(&strings(&["TIMESTAMP", "ContextTokens", "ContextTokens"]));
+        assert!(matches!(twice, Err(MappingError::TwoColumns(_))));
+        let nearly = check_native_header(&strings(&["id", "Quantity"])).unwrap_err();
+        assert!(nearly.to_string().contains("\"quantity\""), "{nearly}");
     }
 }

@@ -33,6 +33,10 @@ pub fn decode_json(text: &[u8], defaults: &Defaults) -> Result<Event, Reject> {
     }
     let text = std::str::from_utf8(text)
         .map_err(|error| Reject::Malformed(format!("not UTF-8 text: {error}")))?;
+    // A derived reader would take an array for a struct, field by field.
+    if !text.trim_start().starts_with('{') {
+        return Err(Reject::Malformed("an event is a JSON object, {…}".to_owned()));
+    }
     let event = json::decode(text, defaults)?;
     check_limits(&event)?;
     Ok(event)

@@ -1,6 +1,8 @@
 //! Stored formats are for ever: every row of the golden file must decode, encode to the same text
 //! again and keep its hashes. Rows are only ever added to the file.
 
+#![cfg(test)]
+
 use counterfoil_ledger::{Event, LaneId, StoredEvent, body, content_hash, key_hash, leaf_hash};
 use counterfoil_types::{Digest, TenantId, Timestamp};
 use serde::Deserialize;
@@ -56,7 +58,8 @@ fn stored_events_decode_for_ever() {
         let content = content_hash(&row.tenant, &event);
         let recorded_at = Timestamp::from_micros(row.recorded_at);
         let leaf = leaf_hash(&row.tenant, LaneId(row.lane), row.position, recorded_at, &content);
-        let hashes = [("key", key, row.key), ("content", content, row.content), ("leaf", leaf, row.leaf)];
+        let hashes =
+            [("key", key, row.key), ("content", content, row.content), ("leaf", leaf, row.leaf)];
         for (name, now, then) in hashes {
             assert_eq!(now, then, "{name} hash of {line}");
         }

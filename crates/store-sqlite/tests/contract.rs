@@ -1,5 +1,7 @@
 //! The contract every backend passes, run against SQLite, one test per promise.
 
+#![cfg(test)]
+
 use std::{future::Future, sync::Arc};
 
 use counterfoil_store::{

@@ -1,5 +1,7 @@
 //! What only SQLite can do wrong: full disks, locks, foreign schemas, other programs.
 
+#![cfg(test)]
+
 use std::{collections::BTreeMap, path::PathBuf};
 
 use counterfoil_invoicing::{Inputs, Invoice, InvoiceBody, Subscription};

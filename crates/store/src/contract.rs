@@ -16,12 +16,7 @@
 //! Each function takes a store and works under a tenant of its own, so a backend may run all of
 //! them against one database. A broken promise panics with what was expected.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    reason = "a test suite: a broken promise panics"
-)]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test suite: a broken promise panics")]
 
 pub mod aggregates;
 pub mod append;

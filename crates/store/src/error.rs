@@ -17,13 +17,17 @@ pub enum StoreError {
     #[error("the store is not available: {0}")]
     Unavailable(String),
     /// No space is left.
-    #[error("the store is full: {0}. Free disk space, then repeat the command; nothing was half-done")]
+    #[error(
+        "the store is full: {0}. Free disk space, then repeat the command; nothing was half-done"
+    )]
     Full(String),
     /// The store may not be written.
     #[error("the store cannot be written: {0}. Check the permissions of the data directory")]
     ReadOnly(String),
     /// Another process holds the store.
-    #[error("the store is locked by another process: {0}. Wait for it to finish or stop it, then repeat")]
+    #[error(
+        "the store is locked by another process: {0}. Wait for it to finish or stop it, then repeat"
+    )]
     Locked(String),
     /// The store was written by a newer program.
     #[error(

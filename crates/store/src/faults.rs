@@ -1,10 +1,14 @@
-//! Fault injection: a store that fails one chosen call, either before it takes effect or after.
+//! Fault injection: a store that fails one chosen call, either before it takes effect or after,
+//! or lets something else happen between two calls.
 //!
 //! "After" is the case every network has: the commit is durable and its acknowledgement is lost.
 //! Tests record the calls of a clean run, then fail each of them in turn, both ways, repeat the
 //! step that failed and compare the end states.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::{
+    pin::Pin,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use async_trait::async_trait;
 use counterfoil_invoicing::{
@@ -31,14 +35,17 @@ pub enum Side {
     After,
 }
 
-#[derive(Debug, Default)]
+type Interruption = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+#[derive(Default)]
 struct Script {
     calls: Vec<&'static str>,
     fault: Option<(usize, Side)>,
     hit: bool,
+    interruption: Option<(&'static str, Interruption)>,
 }
 
-/// A store that passes every call on, counts it, and fails one of them.
+/// A store that passes every call on, counts it, and fails or interrupts one of them.
 pub struct FaultStore {
     inner: Arc<dyn Store>,
     script: Mutex<Script>,
@@ -59,6 +66,13 @@ impl FaultStore {
     pub fn failing(inner: Arc<dyn Store>, call: usize, side: Side) -> Self {
         let script = Script { fault: Some((call, side)), ..Script::default() };
         Self { inner, script: Mutex::new(script) }
+    }
+
+    /// Lets `other` happen right before the next call with this name: what another program may
+    /// do between two calls of this one.
+    pub fn interrupt(&self, name: &'static str, other: impl Future<Output = ()> + Send + 'static) {
+        let mut script = self.script.lock().unwrap_or_else(PoisonError::into_inner);
+        script.interruption = Some((name, Box::pin(other)));
     }
 
     /// Names of the calls so far, in order.
@@ -88,6 +102,13 @@ impl FaultStore {
         name: &'static str,
         call: impl Future<Output = Result<T, StoreError>> + Send,
     ) -> Result<T, StoreError> {
+        let other = {
+            let mut script = self.script.lock().unwrap_or_else(PoisonError::into_inner);
+            script.interruption.take_if(|(at, _)| *at == name)
+        };
+        if let Some((_, other)) = other {
+            other.await;
+        }
         let (number, side) = self.next(name);
         let lost = || StoreError::Unavailable(format!("call {number} ({name}) was made to fail"));
         match side {

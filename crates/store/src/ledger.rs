@@ -1,9 +1,7 @@
 //! The ledger port.
 
 use async_trait::async_trait;
-use counterfoil_ledger::{
-    Event, LaneId, Receipt, StoredEvent, body, content_hash, key_hash,
-};
+use counterfoil_ledger::{Event, LaneId, Receipt, StoredEvent, body, content_hash, key_hash};
 use counterfoil_types::{CustomerId, Digest, TenantId, Timestamp};
 
 use crate::{catalog::Tenant, error::StoreError};
@@ -86,8 +84,11 @@ pub trait LedgerStore: Send + Sync {
     ) -> Result<Vec<StoredEvent>, StoreError>;
 
     /// The row at each of these positions that exists, in order.
-    async fn rows_at(&self, lane: LaneId, positions: &[u64])
-    -> Result<Vec<StoredEvent>, StoreError>;
+    async fn rows_at(
+        &self,
+        lane: LaneId,
+        positions: &[u64],
+    ) -> Result<Vec<StoredEvent>, StoreError>;
 
     /// All corrections of events at positions `first..=last`, in order of their own position.
     async fn corrections_of(

@@ -22,7 +22,7 @@ pub enum DecimalError {
     NotFinite(String),
     /// More digits than can be kept without rounding.
     #[error(
-        "{text:?} has {digits} significant digits and {scale} decimals; at most 28 of each are kept exactly"
+        "{text:?} does not fit (digits {digits}, decimals {scale}): numbers are kept exactly, at most 28 digits before and after the point together"
     )]
     TooManyDigits {
         /// The text as given (shortened).

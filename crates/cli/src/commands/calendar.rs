@@ -34,6 +34,6 @@ pub(super) async fn run(
     }
     out.value(&report)?;
     out.line(format_args!("{id} of {}, {zone}", account.customer.id))?;
-    out.table(&["cycle", "from", "to", "hours", "from (UTC)"], rows, &[0, 3])?;
+    out.table(&["billed by cycle", "from", "to", "hours", "from (UTC)"], rows, &[0, 3])?;
     Ok(Verdict::Done)
 }

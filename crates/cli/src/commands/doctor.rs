@@ -50,7 +50,11 @@ pub(super) async fn run(
         "facts": facts.iter().cloned().collect::<std::collections::BTreeMap<_, _>>(),
         "problems": problems,
     }))?;
-    out.table(&["", ""], facts.into_iter().map(|(name, value)| vec![name, value]).collect(), &[])?;
+    out.table(
+        &["what", "is"],
+        facts.into_iter().map(|(name, value)| vec![name, value]).collect(),
+        &[],
+    )?;
     for problem in &problems {
         out.line(format_args!("problem: {problem}"))?;
     }

@@ -26,6 +26,9 @@ pub(super) fn run(args: &Price, out: &mut Out) -> Result<Verdict, CliError> {
             let hint = format!(" in {} (it has: {})", book.reference, known.join(", "));
             return Err(EngineError::not_found("meter", meter, &hint).into());
         }
+        if usage.iter().any(|(known, _)| *known == meter) {
+            return Err(CliError::asked(format!("--usage names meter {meter} twice")));
+        }
         usage.push((meter, units));
     }
     let context = RateContext::new(book.currency, book.rounding);

@@ -22,6 +22,9 @@ pub(super) async fn run(
     if args.list {
         return list(engine, out).await;
     }
+    for subscription in &args.accept {
+        engine.subscription(subscription).await?;
+    }
     let options = RunOptions {
         bounds: config.bounds,
         accept: args.accept.clone(),
@@ -103,29 +106,34 @@ fn change(item: &RunItem) -> String {
 pub(crate) fn print(manifest: &Manifest, dry: bool, out: &mut Out) -> Result<(), CliError> {
     out.value(manifest)?;
     let run = &manifest.run;
-    let kind = if dry { "Dry run of" } else { "Run of" };
-    out.line(format_args!(
-        "{kind} {} (attempt {}, {}): {}",
-        run.period,
-        run.attempt,
-        run.id,
-        if dry { "nothing was written" } else { run.state.as_str() }
-    ))?;
+    if dry {
+        out.line(format_args!("Dry run of {}: nothing was written", run.period))?;
+    } else {
+        out.line(format_args!(
+            "Run of {} (attempt {}, {}): {}",
+            run.period,
+            run.attempt,
+            run.id,
+            run.state.as_str()
+        ))?;
+    }
     let counts: Vec<String> =
         manifest.totals.items.iter().map(|(status, count)| format!("{count} {status}")).collect();
     out.line(format_args!(
-        "  accounts: {}",
+        "  billing cycles: {}",
         if counts.is_empty() { "none due".to_owned() } else { counts.join(", ") }
     ))?;
     for total in manifest.totals.totals.values() {
-        out.line(format_args!("  total:    {total}"))?;
+        out.line(format_args!("  total: {total}"))?;
     }
     if let (Some(by), Some(at)) = (&run.approved_by, run.approved_at) {
         out.line(format_args!("  signed off by {by} at {at}"))?;
     }
-    if !manifest.exceptions.is_empty() {
-        out.line(format_args!("\nNot billed ({}):", manifest.exception_count))?;
-        let rows = manifest.exceptions.iter().map(|item| {
+    let open: Vec<&RunItem> =
+        manifest.exceptions.iter().filter(|item| item.status != ItemStatus::Skipped).collect();
+    if !open.is_empty() {
+        out.line("\nNot billed, and waiting for a decision:")?;
+        let rows = open.iter().map(|item| {
             vec![
                 item.subscription.to_string(),
                 item.cycle.to_string(),
@@ -134,12 +142,16 @@ pub(crate) fn print(manifest: &Manifest, dry: bool, out: &mut Out) -> Result<(),
             ]
         });
         out.table(&["subscription", "cycle", "status", "why"], rows.collect(), &[1])?;
+        if manifest.exception_count > manifest.exceptions.len() as u64 {
+            out.line(format_args!("  … and more; {} in all", manifest.exception_count))?;
+        }
     }
     if !manifest.changes.is_empty() {
         out.line("\nAgainst the cycle before, greatest change first:")?;
         let rows = manifest.changes.iter().map(|item| {
             vec![
                 item.subscription.to_string(),
+                item.cycle.to_string(),
                 item.customer.to_string(),
                 amount(item.before),
                 amount(item.total),
@@ -147,9 +159,9 @@ pub(crate) fn print(manifest: &Manifest, dry: bool, out: &mut Out) -> Result<(),
             ]
         });
         out.table(
-            &["subscription", "customer", "before", "now", "change"],
+            &["subscription", "cycle", "customer", "before", "now", "change"],
             rows.collect(),
-            &[2, 3, 4],
+            &[1, 3, 4, 5],
         )?;
     }
     Ok(())

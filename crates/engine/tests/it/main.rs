@@ -11,6 +11,8 @@
 //! | `verify` | what was tampered with is named |
 //! | `faults` | every store call failing, before and after its effect |
 
+#![cfg(test)]
+
 mod faults;
 mod late;
 mod month;

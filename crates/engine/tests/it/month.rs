@@ -211,3 +211,25 @@ async fn every_change_of_a_customer_is_a_fact() {
     }
     assert_eq!(facts().await, ["payg Ltd", "Renamed", "payg Ltd", "Renamed"]);
 }
+
+#[tokio::test]
+async fn a_new_version_does_not_reach_back_to_invoiced_periods() {
+    let world = World::new(1).await;
+    let book = shipped("metering-engine.toml").text;
+    world.publish(&book).await;
+    world.customer("acme", "UTC", None).await;
+    world.subscribe("acme", "metering-engine", "payg", "2026-10-01").await;
+    world.set_clock("2026-11-02T09:00:00Z");
+    world.bill("2026-10").await;
+    let version = |day: &str| {
+        let text = book
+            .replace("version = \"2026-01\"", &format!("version = \"from-{day}\""))
+            .replace("effective_from = \"2026-01-01\"", &format!("effective_from = \"{day}\""))
+            .replace("\"0.005\"", "\"0.004\"");
+        counterfoil_catalog::PriceBook::parse("next.toml", &text).unwrap()
+    };
+    let refused = world.engine.publish(&version("2026-10-15")).await.unwrap_err().to_string();
+    assert!(refused.contains("INV-2026-000001"), "{refused}");
+    world.engine.publish(&version("2026-12-01")).await.unwrap();
+    assert_eq!(world.problems().await, Vec::<String>::new());
+}

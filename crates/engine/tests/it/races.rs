@@ -6,7 +6,7 @@ use counterfoil_engine::{Engine, EngineError, run::RunOptions};
 use counterfoil_invoicing::{InvoiceState, RunState};
 use counterfoil_ledger::standing;
 use counterfoil_metering::fold;
-use counterfoil_store::StoreError;
+use counterfoil_store::{StoreError, faults::FaultStore};
 use counterfoil_types::{Period, Quantity};
 use tokio::task::JoinSet;
 
@@ -122,6 +122,30 @@ async fn usage_is_of_one_prefix_while_others_write() {
     }
     writer.await.unwrap();
     assert!(reads > 10);
+}
+
+/// Rows that come and are projected between reading the head and reading the watermarks belong to
+/// the answer, and the answer says so.
+#[tokio::test]
+async fn usage_never_holds_more_than_the_position_it_names() {
+    for call in ["heads", "progress", "usage"] {
+        let world = world(1).await;
+        world.engine.project_all().await.unwrap();
+        let store = Arc::new(FaultStore::new(Arc::new(world.sqlite.clone())));
+        let reader = world.through(store.clone()).await.unwrap();
+        let books = reader.books().await.unwrap();
+        let meters: Vec<_> = books.meters().values().collect();
+        let writer = world.engine.clone();
+        store.interrupt(call, async move {
+            let more = event("more", "c00", "api.call", at("2026-10-21T12:30:00Z"));
+            writer.ingest(vec![more.quantity("5")], Default::default()).await.unwrap();
+            writer.project_all().await.unwrap();
+        });
+        let period = Period::new(at("2026-10-01T00:00:00Z"), at("2026-11-01T00:00:00Z"));
+        let usage = reader.usage(&id("c00"), period, &meters).await.unwrap();
+        let events = usage.events(&meters[0].key);
+        assert_eq!((meters[0].key.as_str(), usage.position), ("api_calls", events), "{call}");
+    }
 }
 
 /// A meter that was registered just now is not projected yet: reading waits for nobody.

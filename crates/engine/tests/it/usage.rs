@@ -96,7 +96,7 @@ pub(crate) fn random_events(
 ) -> Vec<Event> {
     let mut batch = Vec::new();
     for number in 0..count {
-        let name = format!("e{}-{number}", sent.len() + batch.len());
+        let name = format!("e{number}-{}", random.below(1 << 50));
         let amount = format!("{}.{}", random.below(200) - 50, random.below(10));
         let mut new = if !sent.is_empty() && random.chance(20) {
             let target = random.pick(sent);
@@ -235,4 +235,39 @@ async fn usage_is_exact_while_some_meters_lag() {
         let at = |minute: i64| FIRST.plus_micros(minute * MINUTE);
         compare(&world, Period::new(at(from), at(until)), 7).await;
     }
+}
+
+#[tokio::test]
+async fn usage_as_of_a_recorded_time_is_that_prefix() {
+    use counterfoil_engine::report::AsOf;
+
+    let world = World::new(1).await;
+    world.publish(&shipped("metering-engine.toml").text).await;
+    world.customer("acme", "UTC", None).await;
+    world.subscribe("acme", "metering-engine", "payg", "2026-09-01").await;
+    let mut recorded = Vec::new();
+    for day in 1..=5 {
+        let text = format!("2026-10-{day:02}T12:00:00Z");
+        let now = at(&text);
+        world.set_clock(&text);
+        let sent = event(&format!("e{day}"), "acme", "api.call", now).quantity("10");
+        world.ingest(vec![sent]).await;
+        recorded.push(now);
+    }
+    // The period is read up to now, which is not part of it.
+    world.set_clock("2026-10-05T13:00:00Z");
+    let engine = &world.engine;
+    let used = async |as_of| {
+        let found = engine.current_usage(&id("acme"), recorded[4], Some(as_of)).await.unwrap();
+        found[0].charges[0].used.to_string()
+    };
+    for (number, time) in (1..).zip(&recorded) {
+        let want = (number * 10).to_string();
+        assert_eq!(used(AsOf::Recorded(*time)).await, want);
+        assert_eq!(used(AsOf::Recorded(time.plus_micros(1))).await, want);
+        assert_eq!(used(AsOf::Position(number)).await, want);
+    }
+    assert_eq!(used(AsOf::Recorded(recorded[0].plus_micros(-1))).await, "0");
+    let beyond = engine.current_usage(&id("acme"), recorded[4], Some(AsOf::Position(6))).await;
+    assert!(beyond.unwrap_err().to_string().contains("position 5"));
 }

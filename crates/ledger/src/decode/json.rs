@@ -13,7 +13,7 @@ use crate::{
 };
 
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, rename = "event")]
 struct Native<'a> {
     #[serde(borrow)]
     id: Option<Cow<'a, str>>,
@@ -25,7 +25,7 @@ struct Native<'a> {
     event_type: Option<Cow<'a, str>>,
     #[serde(borrow)]
     time: Option<Cow<'a, str>>,
-    #[serde(borrow)]
+    #[serde(borrow, default, deserialize_with = "present")]
     quantity: Option<&'a RawValue>,
     #[serde(borrow)]
     unit: Option<Cow<'a, str>>,
@@ -41,6 +41,13 @@ struct Native<'a> {
     reverses: Option<Cow<'a, str>>,
     #[serde(borrow)]
     amends: Option<Cow<'a, str>>,
+}
+
+/// Keeps `null` apart from absent: a quantity that is `null` was meant to be one.
+fn present<'de: 'a, 'a, D: serde::Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<&'a RawValue>, D::Error> {
+    <&RawValue>::deserialize(deserializer).map(Some)
 }
 
 pub(super) fn decode(text: &str, defaults: &Defaults) -> Result<Event, Reject> {

@@ -46,7 +46,9 @@ fn bad_events_are_refused_with_the_field_named() {
         |field: &str| format!(r#"{{"id":"1","source":"s","customer":"c","type":"t",{field}}}"#);
     for (text, code, names) in [
         (String::from("{"), "malformed", "EOF"),
-        (String::from("[]"), "malformed", "invalid"),
+        (String::from("[]"), "malformed", "JSON object"),
+        (String::from(r#"["1","s","c","t","2026-10-20T00:00:00Z",7]"#), "malformed", "JSON object"),
+        (base(r#""quantity":null"#), "bad_field", "quantity"),
         (String::from(r#"{"id":"1"}"#), "missing_field", "source"),
         (base(r#""quantity":NaN"#), "malformed", "expected"),
         (base(r#""quantity":1e40"#), "bad_field", "quantity"),

@@ -111,7 +111,9 @@ pub async fn a_losing_projector_leaves_nothing(store: AnyStore) {
     assert_eq!(store.progress(lane).await.unwrap(), [(meter("m"), 10)]);
     assert!(store.buckets(lane, &[lost[0].key.clone()]).await.unwrap().is_empty());
     let hours = Period::new(hour(0), hour(10));
-    assert!(store.members(lane, &customer_id("acme"), &meter("u"), &hours).await.unwrap().is_empty());
+    assert!(
+        store.members(lane, &customer_id("acme"), &meter("u"), &hours).await.unwrap().is_empty()
+    );
 }
 
 /// Day buckets by spans of days, hour buckets by spans of hours, half-open, of one meter or all.
@@ -155,10 +157,10 @@ pub async fn usage_reads_exactly_the_spans(store: AnyStore) {
     assert_eq!(places, of_m);
     let hours = Period::new(hour(1), hour(3));
     let of_meter = store.meter_buckets(lane, &meter("m"), &hours).await.unwrap();
-    assert_eq!(of_meter.iter().map(place).collect::<Vec<_>>(), [
-        at(Level::Hour, 1, "m"),
-        at(Level::Hour, 2, "m")
-    ]);
+    assert_eq!(
+        of_meter.iter().map(place).collect::<Vec<_>>(),
+        [at(Level::Hour, 1, "m"), at(Level::Hour, 2, "m")]
+    );
 }
 
 /// Members count up and down; who counts zero times is no member.
@@ -179,7 +181,10 @@ pub async fn members_count_up_and_down(store: AnyStore) {
         let hours = Period::new(hour(from), hour(to));
         let mut found = store.members(lane, &acme, &meter("u"), &hours).await.unwrap();
         found.sort();
-        found.into_iter().map(|(group, name)| format!("{}{name}", group.as_str())).collect::<Vec<_>>()
+        found
+            .into_iter()
+            .map(|(group, name)| format!("{}{name}", group.as_str()))
+            .collect::<Vec<_>>()
     };
     assert_eq!(read(1, 3).await, ["ann", "bob", "[\"g\"]Ünï"], "each once");
     assert_eq!(read(2, 3).await, ["ann", "[\"g\"]Ünï"]);
@@ -248,7 +253,8 @@ pub async fn forgetting_a_lane_leaves_the_others(store: AnyStore) {
     let lanes = tenant.lane_ids();
     let day = Period::new(hour(0), Timestamp::from_micros(DAY_MICROS));
     for lane in &lanes[..2] {
-        let mut project = step(*lane, &["u"], 0, 9, &[bucket("acme", "u", "", Level::Hour, 1, "1")]);
+        let mut project =
+            step(*lane, &["u"], 0, 9, &[bucket("acme", "u", "", Level::Hour, 1, "1")]);
         project.members = vec![member(1, "", "ann", 1)];
         store.project(&project).await.unwrap();
     }

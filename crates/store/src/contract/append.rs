@@ -137,9 +137,8 @@ pub async fn same_key_for_a_customer_of_another_lane_is_conflict(store: AnyStore
 pub async fn positions_are_contiguous_and_follow_the_batch(store: AnyStore) {
     let tenant = tenant(&store, "positions").await;
     for batch in 0..3 {
-        let events: Vec<_> = (0..300)
-            .map(|n| event(&format!("{batch}-{n:03}"), &format!("c{}", n % 11)))
-            .collect();
+        let events: Vec<_> =
+            (0..300).map(|n| event(&format!("{batch}-{n:03}"), &format!("c{}", n % 11))).collect();
         append(&store, &tenant, &events).await;
     }
     for lane in tenant.lane_ids() {

@@ -89,13 +89,12 @@ pub async fn subscriptions_are_replaced_and_paged(store: AnyStore) {
     ended.end = Some("2026-02-28".parse().unwrap());
     write(&store, &tenant, Write::PutSubscription(ended.clone())).await.unwrap();
     assert_eq!(store.subscription(&tenant.id, &ended.id).await.unwrap(), Some(ended));
-    for (owner, expected) in [(None, 7), (Some(customer_id("odd")), 3), (Some(customer_id("x")), 0)] {
+    for (owner, expected) in [(None, 7), (Some(customer_id("odd")), 3), (Some(customer_id("x")), 0)]
+    {
         let (mut all, mut after) = (Vec::new(), None);
         loop {
-            let page = store
-                .subscriptions(&tenant.id, owner.as_ref(), after.as_ref(), 2)
-                .await
-                .unwrap();
+            let page =
+                store.subscriptions(&tenant.id, owner.as_ref(), after.as_ref(), 2).await.unwrap();
             let Some(last) = page.last() else { break };
             after = Some(last.id.clone());
             all.extend(page.into_iter().map(|subscription| subscription.id));

@@ -125,9 +125,8 @@ pub async fn one_of_many_projectors_wins_each_step(store: AnyStore) {
         })
         .await;
         assert_eq!(outcomes.iter().filter(|outcome| outcome.is_ok()).count(), 1);
-        let conflict = |outcome: &&Result<(), StoreError>| {
-            matches!(outcome, Err(StoreError::Conflict { .. }))
-        };
+        let conflict =
+            |outcome: &&Result<(), StoreError>| matches!(outcome, Err(StoreError::Conflict { .. }));
         assert_eq!(outcomes.iter().filter(conflict).count(), 7);
     }
     assert_eq!(store.progress(lane).await.unwrap(), [(meter, 30)]);

@@ -38,7 +38,10 @@ pub async fn facts_of_a_commit_keep_their_order(store: AnyStore) {
     store.commit(&tenant.id, &commit).await.unwrap();
     store.commit(&tenant.id, &commit).await.unwrap();
     let facts = store.facts(&tenant.id, 0, 100).await.unwrap();
-    assert_eq!(facts.iter().map(|fact| fact.fact.key.as_str()).collect::<Vec<_>>(), ["z", "y", "x"]);
+    assert_eq!(
+        facts.iter().map(|fact| fact.fact.key.as_str()).collect::<Vec<_>>(),
+        ["z", "y", "x"]
+    );
 }
 
 /// One refused write takes all others of its commit back, whatever they were.

@@ -95,8 +95,20 @@ pub async fn decimals_read_back_exactly(store: AnyStore) {
 pub async fn any_text_reads_back_as_it_was(store: AnyStore) {
     let tenant = tenant(&store, "texts").await;
     let odd = [
-        "", " ", "\"", "'; DROP TABLE usage_event; --", "{\"a\":1}", "Ünïcode 漢字 🧾", "a\nb\tc\\",
-        "\u{0}\u{7f}", "null", "1e5", "1.10", "true", "\u{202e}abc", "%s ? :x $1",
+        "",
+        " ",
+        "\"",
+        "'; DROP TABLE usage_event; --",
+        "{\"a\":1}",
+        "Ünïcode 漢字 🧾",
+        "a\nb\tc\\",
+        "\u{0}\u{7f}",
+        "null",
+        "1e5",
+        "1.10",
+        "true",
+        "\u{202e}abc",
+        "%s ? :x $1",
     ];
     let mut events = Vec::new();
     for (number, text) in odd.iter().enumerate() {
@@ -131,7 +143,8 @@ pub async fn any_text_reads_back_as_it_was(store: AnyStore) {
 /// Times of any age survive, and a missing time stays missing and counts as the recorded one.
 pub async fn times_read_back_to_the_microsecond(store: AnyStore) {
     let tenant = tenant(&store, "times").await;
-    let micros = [0, -1, 1, NOW.micros() + 999_999, -62_135_596_800_000_000, 253_402_300_799_999_999];
+    let micros =
+        [0, -1, 1, NOW.micros() + 999_999, -62_135_596_800_000_000, 253_402_300_799_999_999];
     let mut events: Vec<Event> = micros
         .iter()
         .enumerate()

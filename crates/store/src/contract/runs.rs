@@ -60,8 +60,7 @@ pub async fn a_sign_off_stays_with_who_gave_it(store: AnyStore) {
     };
     write(&store, &tenant, Write::UpdateRun(by("ann", 0))).await.unwrap();
     assert_conflict(write(&store, &tenant, Write::UpdateRun(by("bob", 1))).await);
-    let finalized =
-        Run { state: RunState::Finalized, finalized_at: Some(NOW), ..by("ann", 0) };
+    let finalized = Run { state: RunState::Finalized, finalized_at: Some(NOW), ..by("ann", 0) };
     write(&store, &tenant, Write::UpdateRun(finalized.clone())).await.unwrap();
     assert_eq!(store.run(&tenant.id, &run.id).await.unwrap(), Some(finalized));
 }
@@ -127,10 +126,8 @@ pub async fn items_are_paged_by_status(store: AnyStore) {
     for (statuses, expected) in filters {
         let (mut all, mut after) = (Vec::new(), None);
         loop {
-            let page = store
-                .run_items(&tenant.id, &run.id, statuses, after.as_ref(), 7)
-                .await
-                .unwrap();
+            let page =
+                store.run_items(&tenant.id, &run.id, statuses, after.as_ref(), 7).await.unwrap();
             let Some(last) = page.last() else { break };
             after = Some((last.subscription.clone(), last.cycle));
             all.extend(page);

@@ -44,7 +44,9 @@ pub async fn another_tenants_ids_are_not_found(store: AnyStore) {
     assert!(store.customers(id, None, 10).await.unwrap().is_empty());
     assert!(store.subscription(id, &"s".parse().unwrap()).await.unwrap().is_none());
     assert!(store.subscriptions(id, None, None, 10).await.unwrap().is_empty());
-    assert!(store.subscriptions(id, Some(&customer_id("acme")), None, 10).await.unwrap().is_empty());
+    assert!(
+        store.subscriptions(id, Some(&customer_id("acme")), None, 10).await.unwrap().is_empty()
+    );
     assert!(store.books(id).await.unwrap().is_empty());
     let invoice = draft(&owner, "s", 1, "5").id;
     assert!(store.invoice(id, &invoice).await.unwrap().is_none());

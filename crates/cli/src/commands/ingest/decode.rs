@@ -8,7 +8,7 @@ use counterfoil_engine::{
 };
 use counterfoil_ledger::{
     Event, Reject,
-    csv_map::{Mapping, read_native},
+    csv_map::{Mapping, check_native_header, read_native},
     decode::{Defaults, decode_json},
 };
 use tokio::sync::mpsc;
@@ -123,6 +123,9 @@ impl Decoder {
             return Ok(());
         }
         let mapped = self.mapping.as_ref().map(|mapping| mapping.bind(&header)).transpose()?;
+        if mapped.is_none() {
+            check_native_header(&header)?;
+        }
         for (number, row) in (1u64..).zip(rows.records()) {
             let row = match row {
                 Ok(row) => row,
