@@ -2,15 +2,15 @@
 //! transaction.
 
 use async_trait::async_trait;
-use counterfoil_invoicing::{Invoice, InvoiceState, Run, RunItem, RunState};
-use counterfoil_store::{BookRow, Commit, Fact, MeterRow, Store, StoreError, Write};
+use counterfoil_invoicing::{InvoiceState, Run, RunItem, RunState};
+use counterfoil_store::{BookRow, Commit, MeterRow, Store, StoreError, Write};
 use counterfoil_types::{InvoiceId, TenantId, Timestamp, decimal::canonical_text};
 use sqlx::SqliteConnection;
 
 use crate::{
     catalog::{lane_count, number_of},
     error::store_error,
-    journal, multi,
+    finalize, journal, multi,
     open::SqliteStore,
     rows::{self, get},
 };
@@ -20,8 +20,17 @@ impl Store for SqliteStore {
     async fn commit(&self, tenant: &TenantId, commit: &Commit) -> Result<(), StoreError> {
         let mut tx = self.begin().await?;
         let number = number_of(&mut tx, tenant).await?;
-        for write in &commit.writes {
-            apply(&mut tx, number, write).await?;
+        // Drafts and finalizations come by the page; each run of them is a few statements.
+        for run in commit.writes.chunk_by(finalize::belong_together) {
+            match run {
+                [Write::PutDraft(_), ..] => finalize::put_drafts(&mut tx, number, run).await?,
+                [Write::Finalize { .. }, ..] => finalize::finalize(&mut tx, number, run).await?,
+                _ => {
+                    for write in run {
+                        apply(&mut tx, number, write).await?;
+                    }
+                }
+            }
         }
         for fact in &commit.facts {
             journal::record(&mut tx, number, fact).await?;
@@ -81,11 +90,9 @@ async fn apply(tx: &mut SqliteConnection, tenant: i64, write: &Write) -> Result<
         Write::CreateRun(run) => create_run(tx, tenant, run).await?,
         Write::UpdateRun(run) => update_run(tx, tenant, run).await?,
         Write::PutRunItems(items) => put_items(tx, tenant, items).await?,
-        Write::PutDraft(invoice) => put_draft(tx, tenant, invoice).await?,
         Write::DropDraft(invoice) => drop_draft(tx, tenant, invoice).await?,
-        Write::Finalize { invoice, series, at, due_at } => {
-            finalize(tx, tenant, invoice, series, *at, *due_at).await?;
-        }
+        // Written by the page, see `finalize`.
+        Write::PutDraft(_) | Write::Finalize { .. } => {}
     }
     Ok(())
 }
@@ -245,39 +252,6 @@ async fn put_items(
     Ok(())
 }
 
-async fn put_draft(
-    tx: &mut SqliteConnection,
-    tenant: i64,
-    invoice: &Invoice,
-) -> Result<(), StoreError> {
-    let body = &invoice.body;
-    let done = sqlx::query(
-        "INSERT INTO invoice (tenant, id, customer, subscription, cycle, revision, due_cycle_at, position, state, currency, total, digest, body) VALUES (?, ?, ?, ?, ?, ?, ?, ?, 'draft', ?, ?, ?, ?) ON CONFLICT (tenant, id) DO UPDATE SET customer = excluded.customer, due_cycle_at = excluded.due_cycle_at, position = excluded.position, currency = excluded.currency, total = excluded.total, digest = excluded.digest, body = excluded.body WHERE invoice.state = 'draft'",
-    )
-    .bind(tenant)
-    .bind(invoice.id.to_string())
-    .bind(body.customer.as_str())
-    .bind(body.subscription.as_str())
-    .bind(body.cycle)
-    .bind(body.revision)
-    .bind(body.due_cycle_at.micros())
-    .bind(rows::signed(body.inputs.position))
-    .bind(body.currency.code())
-    .bind(canonical_text(&body.total.amount()))
-    .bind(invoice.digest.0.to_vec())
-    .bind(body.canonical().map_err(|error| StoreError::Driver(error.to_string()))?)
-    .execute(tx)
-    .await
-    .map_err(store_error)?;
-    if done.rows_affected() != 1 {
-        return Err(StoreError::conflict(
-            format!("invoice {}", invoice.id),
-            "it is finalized; finalized invoices never change",
-        ));
-    }
-    Ok(())
-}
-
 async fn drop_draft(
     tx: &mut SqliteConnection,
     tenant: i64,
@@ -320,67 +294,4 @@ async fn state_of(
         Ok((state, get(&row, 1)?))
     })
     .transpose()
-}
-
-async fn finalize(
-    tx: &mut SqliteConnection,
-    tenant: i64,
-    invoice: &InvoiceId,
-    series: &str,
-    at: Timestamp,
-    due_at: Timestamp,
-) -> Result<(), StoreError> {
-    match state_of(&mut *tx, tenant, invoice).await? {
-        Some((InvoiceState::Draft, _)) => {}
-        Some(_) => return Ok(()),
-        None => {
-            return Err(StoreError::conflict(
-                format!("invoice {invoice}"),
-                "there is no such draft; compute the run again",
-            ));
-        }
-    }
-    let row = sqlx::query(
-        "INSERT INTO invoice_series (tenant, series, last) VALUES (?, ?, 1) ON CONFLICT DO UPDATE SET last = last + 1 RETURNING last",
-    )
-    .bind(tenant)
-    .bind(series)
-    .fetch_one(&mut *tx)
-    .await
-    .map_err(store_error)?;
-    let last: i64 = get(&row, 0)?;
-    let number = format!("{series}{last:06}");
-    let done = sqlx::query(
-        "UPDATE invoice SET state = CASE WHEN total = '0' THEN 'paid' ELSE 'pending' END, number = ?, issued_at = ?, due_at = ? WHERE tenant = ? AND id = ? AND state = 'draft'",
-    )
-    .bind(number.as_str())
-    .bind(at.micros())
-    .bind(due_at.micros())
-    .bind(tenant)
-    .bind(invoice.to_string())
-    .execute(&mut *tx)
-    .await
-    .map_err(store_error)?;
-    if done.rows_affected() != 1 {
-        return Err(StoreError::conflict(format!("invoice {invoice}"), "it is no draft any more"));
-    }
-    let body = serde_json::json!({"invoice": invoice, "number": number, "due_at": due_at});
-    let fact = Fact {
-        kind: "invoice.finalized".to_owned(),
-        key: format!("invoice.finalized/{invoice}"),
-        at,
-        body: body.clone(),
-    };
-    journal::record(&mut *tx, tenant, &fact).await?;
-    sqlx::query(
-        "INSERT INTO outbox (tenant, key, kind, body, created_at) VALUES (?, ?, 'invoice.issued', ?, ?) ON CONFLICT DO NOTHING",
-    )
-    .bind(tenant)
-    .bind(format!("invoice.issued/{invoice}"))
-    .bind(rows::to_json(&body)?)
-    .bind(at.micros())
-    .execute(tx)
-    .await
-    .map_err(store_error)?;
-    Ok(())
 }

@@ -6,7 +6,7 @@
 //! | [`open`](SqliteStore::open) | connecting, pragmas, migrations |
 //! | `append` | the ingest path |
 //! | `ledger`, `aggregates`, `catalog`, `invoices`, `runs`, `journal` | one port each |
-//! | `commit` | the one door for other writes |
+//! | `commit`, `finalize` | the one door for other writes; drafts and numbers by the page |
 //! | `multi` | multi-row statements: the only place where SQL text is built |
 //! | `rows`, `error` | rows to values, driver errors to store errors |
 
@@ -15,6 +15,7 @@ mod append;
 mod catalog;
 mod commit;
 mod error;
+mod finalize;
 mod invoices;
 mod journal;
 mod ledger;
