@@ -206,8 +206,14 @@ BEGIN
         RETURN OLD;
     END IF;
     IF OLD.state <> 'draft' AND (
-        NEW.body <> OLD.body OR NEW.digest <> OLD.digest OR NEW.number IS DISTINCT FROM OLD.number
-        OR NEW.total <> OLD.total OR NEW.state = 'draft')
+        NEW.state = 'draft'
+        OR (NEW.tenant, NEW.id, NEW.customer, NEW.subscription, NEW.cycle, NEW.revision,
+            NEW.due_cycle_at, NEW.position, NEW.number, NEW.issued_at, NEW.due_at, NEW.currency,
+            NEW.total, NEW.digest, NEW.body)
+           IS DISTINCT FROM
+           (OLD.tenant, OLD.id, OLD.customer, OLD.subscription, OLD.cycle, OLD.revision,
+            OLD.due_cycle_at, OLD.position, OLD.number, OLD.issued_at, OLD.due_at, OLD.currency,
+            OLD.total, OLD.digest, OLD.body))
     THEN
         RAISE EXCEPTION 'a finalized invoice never changes';
     END IF;

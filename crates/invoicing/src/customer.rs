@@ -3,15 +3,7 @@
 use counterfoil_types::{Currency, CustomerId, Quantity, Zone};
 use serde::{Deserialize, Serialize};
 
-/// A tax rate that applies to a customer.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct TaxRate {
-    /// Shown on the invoice, for example "VAT".
-    pub name: String,
-    /// Percent, added to net amounts.
-    pub percent: Quantity,
-}
+pub use counterfoil_rating::tax::TaxRate;
 
 /// Someone who is billed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -1,9 +1,8 @@
 //! Taxes on net amounts: one amount per rate, rounded once, allocated to the lines by largest
 //! remainder.
 
-use counterfoil_types::{
-    Currency, Exact, Money, MoneyError, Quantity, Rounding, SplitError, split_largest_remainder,
-};
+use counterfoil_rating::tax::{TaxMode, allocate_tax, tax};
+use counterfoil_types::{Currency, Exact, Money, MoneyError, Quantity, Rounding, SplitError};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
@@ -30,7 +29,10 @@ pub enum TaxError {
     /// An amount did not fit.
     #[error(transparent)]
     Money(#[from] MoneyError),
-    /// The allocation failed.
+    /// A rate or an allocation failed.
+    #[error(transparent)]
+    Rates(#[from] counterfoil_rating::tax::TaxError),
+    /// An allocation failed.
     #[error(transparent)]
     Split(#[from] SplitError),
 }
@@ -46,25 +48,31 @@ pub fn tax_lines(
     rounding: Rounding,
 ) -> Result<Vec<TaxAmount>, TaxError> {
     let base = Money::sum(currency, lines.iter().copied())?;
+    let decimals = currency.decimals();
+    let taxed = tax(&base.exact(), rates, TaxMode::Exclusive, decimals, rounding)?;
+    let shares: Vec<Exact> = lines.iter().map(|line| line.exact()).collect();
     rates
         .iter()
-        .map(|rate| {
-            let exact = base.exact().mul(&rate.percent.exact()).mul(&Exact::unit(2));
-            let amount = Money::round_from(&exact, currency, rounding)?;
-            let by_line = allocate(amount, lines, currency)?;
-            Ok(TaxAmount { name: rate.name.clone(), percent: rate.percent, base, amount, by_line })
+        .zip(&taxed.each)
+        .map(|(rate, amount)| {
+            let by_line = if amount.is_zero() {
+                vec![Money::zero(currency); lines.len()]
+            } else {
+                let parts = allocate_tax(amount, &shares, decimals)?;
+                parts
+                    .iter()
+                    .map(|part| Money::from_exact(part, currency))
+                    .collect::<Result<_, _>>()?
+            };
+            Ok(TaxAmount {
+                name: rate.name.clone(),
+                percent: rate.percent,
+                base,
+                amount: Money::from_exact(amount, currency)?,
+                by_line,
+            })
         })
         .collect()
-}
-
-fn allocate(whole: Money, lines: &[Money], currency: Currency) -> Result<Vec<Money>, TaxError> {
-    if whole.is_zero() {
-        return Ok(vec![Money::zero(currency); lines.len()]);
-    }
-    // Credits among charges: weights by magnitude keep every line's share on one side of zero.
-    let weights: Vec<Exact> = lines.iter().map(|line| line.exact().abs()).collect();
-    let parts = split_largest_remainder(&whole.exact(), &weights, currency.decimals())?;
-    parts.iter().map(|part| Ok(Money::from_exact(part, currency)?)).collect()
 }
 
 #[cfg(test)]
@@ -82,5 +90,13 @@ mod tests {
         let taxes = tax_lines(&lines, &[rate], Currency::USD, Rounding::HalfAwayFromZero).unwrap();
         assert_eq!(taxes[0].amount, dollars("0.06")); // 0.0627
         assert_eq!(Money::sum(Currency::USD, taxes[0].by_line.clone()).unwrap(), dollars("0.06"));
+    }
+
+    #[test]
+    fn the_tax_of_a_credit_is_a_credit() {
+        let lines = [dollars("100"), dollars("-20")];
+        let rate = TaxRate { name: "VAT".into(), percent: "10".parse().unwrap() };
+        let taxes = tax_lines(&lines, &[rate], Currency::USD, Rounding::HalfAwayFromZero).unwrap();
+        assert_eq!(taxes[0].by_line, [dollars("10"), dollars("-2")]);
     }
 }
