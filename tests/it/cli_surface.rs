@@ -281,3 +281,27 @@ fn two_tenants_in_one_store_do_not_see_each_other() {
         assert_eq!(tenant(&["invoice", "list", "--json"]).json().as_array().map(Vec::len), Some(9));
     }
 }
+
+#[test]
+fn a_backtest_rates_history_under_new_prices_and_writes_nothing() {
+    let place = Place::at(NOW);
+    place.ok(&["quickstart"]);
+    let before = place.ok(&["invoice", "export", "--format", "jsonl"]).stdout;
+    let book = std::fs::read_to_string(root().join("pricing/metering-engine.toml"))
+        .expect("the shipped book")
+        .replace("version = \"2026-01\"", "version = \"2026-12\"")
+        .replace("\"0.005\"", "\"0.004\"");
+    let file = place.file("new.toml", book);
+    let tried = ["backtest", "--book", &file, "--from", "2026-09", "--to", "2026-10"];
+    let report = place.ok(&[&tried[..], &["--json"]].concat()).json();
+    // 79,589 calls lie in the second tier; each becomes a tenth of a cent cheaper.
+    assert_eq!(report["rows"][0]["subscription"], "acme-maps-payg");
+    assert_eq!(report["rows"][0]["before"]["amount"], "1327.13");
+    assert_eq!(report["rows"][0]["after"]["amount"], "1247.54");
+    assert_eq!(report["difference"]["amount"], "-79.59");
+    let csv = place.ok(&[&tried[..], &["--csv"]].concat()).stdout;
+    assert!(csv.contains("acme-maps,acme-maps-payg,payg,2,1327.13,1247.54,-79.59"), "{csv}");
+    let after = place.ok(&["invoice", "export", "--format", "jsonl"]).stdout;
+    assert_eq!(before, after);
+    assert!(!place.ok(&["pricing", "list"]).stdout.contains("2026-12"));
+}
