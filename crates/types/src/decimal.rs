@@ -45,6 +45,9 @@ fn shorten(text: &str) -> String {
 /// # Errors
 /// When the text is no finite decimal number or needs more than 28 significant digits or decimals.
 pub fn parse_decimal(text: &str) -> Result<Decimal, DecimalError> {
+    if let Some(whole) = parse_whole(text) {
+        return Ok(Decimal::from(whole));
+    }
     let not_a_number = || DecimalError::NotANumber(shorten(text));
     if text.len() > MAX_TEXT_LEN {
         return Err(not_a_number());
@@ -109,6 +112,13 @@ pub fn parse_decimal(text: &str) -> Result<Decimal, DecimalError> {
     };
     let signed = if negative { -mantissa } else { mantissa };
     Decimal::try_from_i128_with_scale(signed, scale).map_err(|_| too_many(i64::from(scale)))
+}
+
+/// Whole numbers of up to eighteen digits, which nearly all quantities are, without detours.
+fn parse_whole(text: &str) -> Option<i64> {
+    let digits = text.strip_prefix('-').unwrap_or(text);
+    let plain = (1..=18).contains(&digits.len()) && digits.bytes().all(|b| b.is_ascii_digit());
+    if plain { text.parse().ok() } else { None }
 }
 
 /// Canonical plain text of a decimal: no exponent, no trailing zeros, no negative zero.

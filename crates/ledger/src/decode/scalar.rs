@@ -83,7 +83,9 @@ pub(crate) fn properties(
 ) -> Result<BTreeMap<String, Scalar>, Reject> {
     let mut properties = BTreeMap::new();
     for (key, raw) in map.0 {
-        if let Some(value) = scalar(&format!("{prefix}.{key}"), raw)? {
+        // The full name is put together only for a complaint.
+        let value = scalar("", raw).or_else(|_| scalar(&format!("{prefix}.{key}"), raw))?;
+        if let Some(value) = value {
             properties.insert(key, value);
         }
     }
