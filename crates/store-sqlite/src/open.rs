@@ -7,7 +7,7 @@ use std::{
 
 use counterfoil_store::StoreError;
 use sqlx::{
-    Connection, Sqlite, SqlitePool, Transaction,
+    Connection, Row, Sqlite, SqlitePool, Transaction,
     migrate::{MigrateError, Migrator},
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
@@ -121,8 +121,35 @@ fn located(path: &Path, error: StoreError) -> StoreError {
     }
 }
 
+/// Whether exactly the migrations this program knows were applied, unedited.
+async fn is_current(pool: &SqlitePool) -> Result<bool, StoreError> {
+    let table = "SELECT 1 FROM sqlite_master WHERE name = '_sqlx_migrations'";
+    if sqlx::query(table).fetch_optional(pool).await.map_err(store_error)?.is_none() {
+        return Ok(false);
+    }
+    let rows = sqlx::query(
+        "SELECT version, checksum FROM _sqlx_migrations WHERE success ORDER BY version",
+    )
+    .fetch_all(pool)
+    .await
+    .map_err(store_error)?;
+    let mut applied = Vec::with_capacity(rows.len());
+    for row in &rows {
+        let version: i64 = row.try_get(0).map_err(store_error)?;
+        let checksum: Vec<u8> = row.try_get(1).map_err(store_error)?;
+        applied.push((version, checksum));
+    }
+    let known = MIGRATIONS.iter().map(|known| (known.version, known.checksum.to_vec()));
+    Ok(known.eq(applied))
+}
+
 async fn migrate(pool: &SqlitePool) -> Result<(), StoreError> {
     let known = MIGRATIONS.iter().map(|migration| migration.version).max().unwrap_or(0);
+    // A file that is up to date is opened without the write lock, so that reading works while
+    // another program writes for long.
+    if is_current(pool).await? {
+        return Ok(());
+    }
     // All in one transaction: of two programs opening a new file, one waits for the other.
     let mut tx = pool.begin_with("BEGIN IMMEDIATE").await.map_err(store_error)?;
     MIGRATIONS.run_direct(None, &mut *tx, false).await.map_err(|error| match error {

@@ -317,3 +317,16 @@ async fn damage_in_a_row_names_the_row() {
     let error = fixture.store.invoice(&fixture.tenant.id, &invoice.id).await.unwrap_err();
     assert!(error.to_string().contains(&invoice.id.to_string()), "{error}");
 }
+
+#[tokio::test]
+async fn a_store_opens_and_reads_while_another_program_writes() {
+    let fixture = Fixture::new().await;
+    fixture.append(0, 5).await.unwrap();
+    let mut other = fixture.intruder().await;
+    sqlx::query("BEGIN IMMEDIATE").execute(&mut other).await.unwrap();
+    let second = SqliteStore::open(&fixture.path()).await.unwrap();
+    let heads = second.heads(&fixture.tenant).await.unwrap();
+    assert_eq!(heads.iter().map(|head| head.position).sum::<u64>(), 5);
+    sqlx::query("ROLLBACK").execute(&mut other).await.unwrap();
+    second.close().await;
+}
