@@ -6,17 +6,14 @@
 
 use counterfoil_catalog::PriceBook;
 use counterfoil_invoicing::{Customer, LineKind};
-use counterfoil_rating::{
-    Part, PartKind, Plan, ProrationBasis, RateContext, Timing, fraction, line::finish,
-    spec::Recurrence,
-};
+use counterfoil_rating::{Plan, Timing, spec::Recurrence};
 use counterfoil_types::{CustomerId, Exact, Money, Period, PlanKey, SubscriptionId};
 use serde::Serialize;
 
 use crate::{
     Books, Engine, EngineError,
     accounts::PAGE,
-    draft::{Account, As, Rating, line},
+    draft::{Account, As, Rating, line, plan_minimum},
     run::Month,
     usage::CustomerUsage,
 };
@@ -189,14 +186,9 @@ fn cost(
             arrears = arrears.add(&line.amount.exact());
         }
     }
-    if let Some(minimum) = plan.minimum {
-        let part = fraction(&period, &full, ProrationBasis::Second, &customer.zone)?;
-        let missing = minimum.exact().mul(&part).sub(&arrears);
-        if missing.is_positive() {
-            let part = Part::adjustment(PartKind::MinimumTopUp, "plan minimum", missing.clone());
-            let context = RateContext::new(book.currency, book.rounding);
-            total = total.checked_add(finish(Exact::ONE, vec![part], missing, &context)?.amount)?;
-        }
+    if let Some(minimum) = plan_minimum(plan, book, (period, full), &customer.zone)? {
+        let line = minimum.line(&arrears, period, book.currency, book.rounding)?;
+        total = total.checked_add(line.amount)?;
     }
     Ok(total)
 }

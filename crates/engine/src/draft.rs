@@ -10,18 +10,15 @@ use counterfoil_invoicing::{
 };
 use counterfoil_metering::Meter;
 use counterfoil_rating::{
-    Charge, LatePolicy, Model, Part, PartKind, Plan, ProrationBasis, RateContext, Timing, Usage,
-    fraction, line::finish, rate, spec::Recurrence,
+    Charge, LatePolicy, Model, Plan, ProrationBasis, RateContext, Timing, Usage, fraction, rate,
+    spec::Recurrence,
 };
-use counterfoil_types::{Exact, Money, Period, civil::Date};
+use counterfoil_types::{Exact, Money, Period, Zone, civil::Date};
 
 use crate::{
     Books, Engine, EngineError,
     usage::{CustomerUsage, LaneView, Request},
 };
-
-/// Charge of the line that raises an invoice to its plan's minimum, as `assemble` writes it.
-const PLAN_MINIMUM: &str = "plan_minimum";
 
 /// Who and what an invoice is for.
 #[derive(Clone, Debug)]
@@ -160,15 +157,7 @@ impl Engine {
                 let rating = Rating { kind, charge, plan, book, period, full };
                 lines.push(line(books, customer, &rating, Some(&usage))?);
             }
-            if let Some(least) = plan.minimum {
-                minimum = Some(PlanMinimum {
-                    minimum: least,
-                    fraction: fraction(&period, &full, ProrationBasis::Second, &customer.zone)?,
-                    book: book.reference.clone(),
-                    book_hash: book.digest,
-                    plan: plan.key.clone(),
-                });
-            }
+            minimum = plan_minimum(plan, book, (period, full), &customer.zone)?;
         }
         if let (Some(period), Some(full)) = (cycle.opens, cycle.opens_full) {
             let (book, plan) =
@@ -309,11 +298,9 @@ impl Engine {
                     late.push(delta);
                 }
             }
-            if let Some(least) = plan.minimum {
-                let part =
-                    fraction(&period, &full, ProrationBasis::Second, &account.customer.zone)?;
-                let missing = least.exact().mul(&part).sub(&reached);
-                let mut delta = minimum_line(plan, book, period, missing)?;
+            let minimum = plan_minimum(plan, book, (period, full), &account.customer.zone)?;
+            if let Some(minimum) = minimum {
+                let mut delta = minimum.line(&reached, period, book.currency, book.rounding)?;
                 subtract_billed(&finalized, &mut delta)?;
                 if !delta.amount.is_zero() {
                     late.push(delta);
@@ -344,37 +331,21 @@ fn subtract_billed(invoices: &[&Invoice], line: &mut InvoiceLine) -> Result<(), 
     Ok(())
 }
 
-/// What is missing to a plan's minimum in an earlier period.
-fn minimum_line(
+/// The minimum of a plan over a period of the grid period `full`, if the plan has one.
+pub(crate) fn plan_minimum(
     plan: &Plan,
     book: &PriceBook,
-    period: Period,
-    missing: Exact,
-) -> Result<InvoiceLine, EngineError> {
-    let missing = if missing.is_positive() { missing } else { Exact::ZERO };
-    let parts = if missing.is_zero() {
-        Vec::new()
-    } else {
-        vec![Part::adjustment(PartKind::MinimumTopUp, "plan minimum", missing.clone())]
-    };
-    let context = RateContext::new(book.currency, book.rounding);
-    let rated = finish(Exact::ONE, parts, missing, &context)?;
-    Ok(InvoiceLine {
-        kind: LineKind::PlanMinimum,
-        charge: PLAN_MINIMUM.to_owned(),
-        name: "Minimum of the plan".to_owned(),
-        period,
+    (period, full): (Period, Period),
+    zone: &Zone,
+) -> Result<Option<PlanMinimum>, EngineError> {
+    let Some(minimum) = plan.minimum else { return Ok(None) };
+    Ok(Some(PlanMinimum {
+        minimum,
+        fraction: fraction(&period, &full, ProrationBasis::Second, zone)?,
         book: book.reference.clone(),
         book_hash: book.digest,
         plan: plan.key.clone(),
-        meter: None,
-        unit: None,
-        metered: None,
-        events: None,
-        already_billed: None,
-        amount: rated.amount,
-        rated,
-    })
+    }))
 }
 
 fn full_period(

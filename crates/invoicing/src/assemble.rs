@@ -84,10 +84,12 @@ pub struct PlanMinimum {
 /// # Errors
 /// When an amount does not fit.
 pub fn assemble(mut draft: Draft) -> Result<InvoiceBody, AssembleError> {
-    if let Some(minimum) = draft.plan_minimum.take()
-        && let Some(line) = minimum_line(&draft, minimum)?
-    {
-        draft.lines.push(line);
+    if let Some(minimum) = &draft.plan_minimum {
+        let reached = reached(&draft.lines);
+        let line = minimum.line(&reached, draft.period, draft.currency, draft.rounding)?;
+        if line.rated.exact.is_positive() {
+            draft.lines.push(line);
+        }
     }
     let amounts: Vec<Money> = draft.lines.iter().map(|line| line.amount).collect();
     let subtotal = Money::sum(draft.currency, amounts.iter().copied())?;
@@ -116,39 +118,52 @@ pub fn assemble(mut draft: Draft) -> Result<InvoiceBody, AssembleError> {
     Ok(body)
 }
 
-fn minimum_line(draft: &Draft, minimum: PlanMinimum) -> Result<Option<InvoiceLine>, AssembleError> {
-    // The minimum is about the closed period: fees in advance belong to the next one.
-    let counted = |line: &&InvoiceLine| matches!(line.kind, LineKind::Usage | LineKind::FeeArrears);
-    let reached: Exact = draft
-        .lines
-        .iter()
-        .filter(counted)
-        .map(|line| line.amount.exact())
-        .fold(Exact::ZERO, |sum, amount| sum.add(&amount));
-    let wanted = minimum.minimum.exact().mul(&minimum.fraction);
-    let missing = wanted.sub(&reached);
-    if !missing.is_positive() {
-        return Ok(None);
+impl PlanMinimum {
+    /// The line that raises what the period's usage and fees in arrears `reached` to the minimum;
+    /// over nothing when they reach it. Fees in advance belong to the next period.
+    ///
+    /// # Errors
+    /// When an amount does not fit.
+    pub fn line(
+        &self,
+        reached: &Exact,
+        period: Period,
+        currency: Currency,
+        rounding: Rounding,
+    ) -> Result<InvoiceLine, RatingError> {
+        let wanted = self.minimum.exact().mul(&self.fraction);
+        let missing = wanted.sub(reached).at_least(&Exact::ZERO);
+        let parts = if missing.is_zero() {
+            Vec::new()
+        } else {
+            vec![Part::adjustment(PartKind::MinimumTopUp, "plan minimum", missing.clone())]
+        };
+        let rated = finish(Exact::ONE, parts, missing, &RateContext::new(currency, rounding))?;
+        Ok(InvoiceLine {
+            kind: LineKind::PlanMinimum,
+            charge: "plan_minimum".to_owned(),
+            name: "Minimum of the plan".to_owned(),
+            period,
+            book: self.book.clone(),
+            book_hash: self.book_hash,
+            plan: self.plan.clone(),
+            meter: None,
+            unit: None,
+            metered: None,
+            events: None,
+            already_billed: None,
+            amount: rated.amount,
+            rated,
+        })
     }
-    let part = Part::adjustment(PartKind::MinimumTopUp, "plan minimum", missing.clone());
-    let context = RateContext::new(draft.currency, draft.rounding);
-    let rated = finish(Exact::ONE, vec![part], missing, &context)?;
-    Ok(Some(InvoiceLine {
-        kind: LineKind::PlanMinimum,
-        charge: "plan_minimum".to_owned(),
-        name: "Minimum of the plan".to_owned(),
-        period: draft.period,
-        book: minimum.book,
-        book_hash: minimum.book_hash,
-        plan: minimum.plan,
-        meter: None,
-        unit: None,
-        metered: None,
-        events: None,
-        already_billed: None,
-        amount: rated.amount,
-        rated,
-    }))
+}
+
+/// What counts towards a plan's minimum.
+fn reached(lines: &[InvoiceLine]) -> Exact {
+    lines
+        .iter()
+        .filter(|line| matches!(line.kind, LineKind::Usage | LineKind::FeeArrears))
+        .fold(Exact::ZERO, |sum, line| sum.add(&line.amount.exact()))
 }
 
 /// Kept on in production: an invoice that does not add up must never be stored.

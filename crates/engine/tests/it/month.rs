@@ -233,3 +233,28 @@ async fn a_new_version_does_not_reach_back_to_invoiced_periods() {
     world.engine.publish(&version("2026-12-01")).await.unwrap();
     assert_eq!(world.problems().await, Vec::<String>::new());
 }
+
+/// The invoice and the backtest know the same minimum of a plan.
+#[tokio::test]
+async fn a_backtest_of_the_same_prices_comes_to_what_was_billed() {
+    let world = World::new(1).await;
+    let text = shipped("metering-engine.toml")
+        .text
+        .replace("name = \"Pay as you go\"\n", "name = \"Pay as you go\"\nminimum = \"31\"\n");
+    world.publish(&text).await;
+    world.customer("acme", "Europe/Berlin", None).await;
+    world.subscribe("acme", "metering-engine", "payg", "2026-10-17").await;
+    let sent = event("e", "acme", "api.call", at("2026-10-20T00:00:00Z")).quantity("10500");
+    world.set_clock("2026-11-02T09:00:00Z");
+    world.ingest(vec![sent]).await;
+    let october = "2026-10".parse().unwrap();
+    let tried = counterfoil_catalog::PriceBook::parse("same.toml", &text).unwrap();
+    let tested = world.engine.backtest(&tried, &october, &october).await.unwrap();
+    world.bill("2026-10").await;
+    let invoice = world.invoice("acme", 1).await.unwrap();
+    // 15 of 31 days in October, one of them of 25 hours: 31 × 361 / 745 = 15.02, of which 5.00
+    // were used.
+    assert_eq!(invoice.body.subtotal, dollars("15.02"));
+    assert_eq!(tested.rows[0].before, invoice.body.subtotal);
+    assert_eq!(tested.rows[0].after, invoice.body.subtotal);
+}
