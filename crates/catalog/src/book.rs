@@ -1,8 +1,8 @@
 //! A loaded, checked price book.
 
 use counterfoil_metering::{Aggregation, Meter};
-use counterfoil_rating::{Charge, Model, Plan, SpecError};
-use counterfoil_types::{BookRef, Currency, Digest, MeterKey, PlanKey, Rounding};
+use counterfoil_rating::{Charge, Model, Overrides, Plan, PlanSpec, Rates, SpecError, Terms};
+use counterfoil_types::{BookRef, Currency, Digest, MeterKey, PlanKey, Quantity, Rounding};
 use jiff::civil;
 
 use crate::{
@@ -24,8 +24,10 @@ pub struct PriceBook {
     pub rounding: Rounding,
     /// Checked meters.
     pub meters: Vec<Meter>,
-    /// Checked plans.
+    /// Checked plans, in the book's currency and without a phase.
     pub plans: Vec<Plan>,
+    /// What custom units and other currencies are worth.
+    pub rates: Rates,
     /// The specification it was made from.
     pub spec: BookSpec,
     /// The text it was read from.
@@ -86,20 +88,17 @@ impl PriceBook {
             }
             meters.push(checked);
         }
+        let rates = check_rates(&spec)?;
         if spec.plans.is_empty() {
             return Err(SpecError::new("plan", "a price book needs at least one [[plan]]"));
         }
         let mut plans: Vec<Plan> = Vec::new();
         for (at, plan) in spec.plans.iter().enumerate() {
             let path = format!("plan[{at}]");
-            let checked = Plan::try_from(plan).map_err(|error| error.under(&path))?;
-            if plans.iter().any(|other| other.key == checked.key) {
+            if plans.iter().any(|other| other.key == plan.key) {
                 return Err(SpecError::new(format!("{path}.key"), "stands twice in this book"));
             }
-            for (number, charge) in checked.charges.iter().enumerate() {
-                check_meter(charge, &meters)
-                    .map_err(|error| error.under(&format!("{path}.charge[{number}]")))?;
-            }
+            let checked = resolve_all(plan, &rates, &meters).map_err(|error| error.under(&path))?;
             plans.push(checked);
         }
         for (at, example) in spec.examples.iter().enumerate() {
@@ -118,13 +117,45 @@ impl PriceBook {
             rounding: header.rounding.unwrap_or(Rounding::HalfAwayFromZero),
             meters,
             plans,
+            rates,
             text: text.to_owned(),
             digest,
             spec,
         })
     }
 
-    /// A plan by key.
+    /// A plan for a customer: in its currency, in a phase of the plan, under the customer's own
+    /// terms. Without any of them it is a copy of [`PriceBook::plan`].
+    ///
+    /// # Errors
+    /// When the book has no such plan, phase or currency, or an override is wrong; the path names
+    /// the key, relative to the plan.
+    pub fn resolve(
+        &self,
+        plan: &PlanKey,
+        currency: Currency,
+        phase: Option<&str>,
+        overrides: &Overrides,
+    ) -> Result<Plan, SpecError> {
+        let missing =
+            || SpecError::new("plan", format!("there is no plan {:?} in this book", plan.as_str()));
+        let currency = Some(currency).filter(|currency| *currency != self.currency);
+        if currency.is_none() && phase.is_none() && overrides.is_empty() {
+            return self.plan(plan).cloned().ok_or_else(missing);
+        }
+        let spec = self.spec.plans.iter().find(|spec| spec.key == *plan).ok_or_else(missing)?;
+        let terms = Terms { currency, rates: &self.rates, phase, overrides };
+        resolve_for(spec, &terms, &self.meters)
+    }
+
+    /// The currencies customers can be billed in, the book's own first.
+    #[must_use]
+    pub fn currencies(&self) -> Vec<Currency> {
+        let others = self.rates.currencies.iter().map(|(currency, _)| *currency);
+        std::iter::once(self.currency).chain(others).collect()
+    }
+
+    /// A plan by key, in the book's currency and without a phase.
     #[must_use]
     pub fn plan(&self, key: &PlanKey) -> Option<&Plan> {
         self.plans.iter().find(|plan| plan.key == *key)
@@ -144,6 +175,63 @@ fn digest_of(spec: &BookSpec) -> Result<Digest, SpecError> {
     let canonical =
         serde_json::to_vec(&priced).map_err(|error| SpecError::new("", error.to_string()))?;
     Ok(Digest::of(&canonical))
+}
+
+/// Checks `[[unit]]` and `[[currency]]`.
+fn check_rates(spec: &BookSpec) -> Result<Rates, SpecError> {
+    let mut rates = Rates::default();
+    let above_zero = |path: String, value: Quantity| {
+        if value.is_zero() || value.is_negative() {
+            return Err(SpecError::new(path, "must be above zero"));
+        }
+        Ok(value)
+    };
+    for (at, unit) in spec.units.iter().enumerate() {
+        let path = format!("unit[{at}]");
+        if unit.key.trim().is_empty() {
+            return Err(SpecError::new(format!("{path}.key"), "must not be empty"));
+        }
+        let price = above_zero(format!("{path}.price"), unit.price)?;
+        if rates.units.insert(unit.key.clone(), price).is_some() {
+            return Err(SpecError::new(format!("{path}.key"), "stands twice in this book"));
+        }
+    }
+    for (at, other) in spec.currencies.iter().enumerate() {
+        let path = format!("currency[{at}]");
+        let known =
+            |currency: &Currency| rates.currencies.iter().any(|(known, _)| known == currency);
+        if other.code == spec.book.currency || known(&other.code) {
+            return Err(SpecError::new(format!("{path}.code"), "stands twice in this book"));
+        }
+        let rate = other.rate.map(|rate| above_zero(format!("{path}.rate"), rate)).transpose()?;
+        rates.currencies.push((other.code, rate));
+    }
+    Ok(rates)
+}
+
+/// Resolves a plan in every currency and phase, so that a mistake in any of them is found now and
+/// not on the day it is billed. Returns the plain plan.
+fn resolve_all(spec: &PlanSpec, rates: &Rates, meters: &[Meter]) -> Result<Plan, SpecError> {
+    let overrides = Overrides::new();
+    let plain = Terms { currency: None, rates, phase: None, overrides: &overrides };
+    let plan = resolve_for(spec, &plain, meters)?;
+    let currencies = rates.currencies.iter().map(|(currency, _)| Some(*currency));
+    for currency in std::iter::once(None).chain(currencies) {
+        let phases = spec.phases.iter().map(|phase| Some(phase.key.as_str()));
+        for phase in std::iter::once(None).chain(phases) {
+            let terms = Terms { currency, phase, ..plain.clone() };
+            resolve_for(spec, &terms, meters)?;
+        }
+    }
+    Ok(plan)
+}
+
+fn resolve_for(spec: &PlanSpec, terms: &Terms<'_>, meters: &[Meter]) -> Result<Plan, SpecError> {
+    let plan = spec.resolve(terms)?;
+    for (number, charge) in plan.charges.iter().enumerate() {
+        check_meter(charge, meters).map_err(|error| error.under(&format!("charge[{number}]")))?;
+    }
+    Ok(plan)
 }
 
 fn check_meter(charge: &Charge, meters: &[Meter]) -> Result<(), SpecError> {
@@ -171,6 +259,16 @@ fn check_meter(charge: &Charge, meters: &[Meter]) -> Result<(), SpecError> {
                     ));
                 }
             }
+        }
+        Model::TimeOfDay(_)
+            if !matches!(meter.aggregation, Aggregation::Sum | Aggregation::Count) =>
+        {
+            return Err(SpecError::new(
+                "meter",
+                format!(
+                    "prices by time of day need a meter with aggregation `sum` or `count`; {key} has another"
+                ),
+            ));
         }
         Model::Percentage(model)
             if model.needs_transactions() && meter.aggregation != Aggregation::Sum =>

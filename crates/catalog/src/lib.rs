@@ -14,4 +14,4 @@ pub mod spec;
 pub use book::PriceBook;
 pub use error::BookError;
 pub use examples::{ExampleOutcome, run_examples};
-pub use spec::{BookHeader, BookSpec, ExampleSpec};
+pub use spec::{BookHeader, BookSpec, CurrencySpec, ExampleSpec, UnitSpec};

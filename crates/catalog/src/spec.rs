@@ -28,6 +28,31 @@ pub struct BookHeader {
     pub description: Option<String>,
 }
 
+/// A custom unit that prices may be stated in.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct UnitSpec {
+    /// Name of the unit, as `priced_in` says it.
+    pub key: String,
+    /// Shown to people; the key when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// What one costs in the book's currency.
+    pub price: Quantity,
+}
+
+/// Another currency that customers may be billed in.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CurrencySpec {
+    /// The currency (ISO 4217).
+    pub code: Currency,
+    /// What one of the book's currency is in this one; fixed for this version. Without it, every
+    /// charge needs prices in this currency (`in`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rate: Option<Quantity>,
+}
+
 /// Usage with certain property values, in an example.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -73,6 +98,12 @@ pub struct BookSpec {
     /// What is measured.
     #[serde(default, rename = "meter", skip_serializing_if = "Vec::is_empty")]
     pub meters: Vec<MeterSpec>,
+    /// Custom units that prices may be stated in.
+    #[serde(default, rename = "unit", skip_serializing_if = "Vec::is_empty")]
+    pub units: Vec<UnitSpec>,
+    /// Other currencies that customers may be billed in.
+    #[serde(default, rename = "currency", skip_serializing_if = "Vec::is_empty")]
+    pub currencies: Vec<CurrencySpec>,
     /// What it costs.
     #[serde(default, rename = "plan")]
     pub plans: Vec<PlanSpec>,

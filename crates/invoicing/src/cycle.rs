@@ -5,7 +5,7 @@
 //! period n. So every boundary has one invoice, and `(subscription, cycle)` names it for ever.
 
 use counterfoil_rating::{Alignment, Plan};
-use counterfoil_types::{Period, Schedule, ScheduleError, TimeError, Timestamp, Zone};
+use counterfoil_types::{Interval, Period, Schedule, ScheduleError, TimeError, Timestamp, Zone};
 use thiserror::Error;
 
 use crate::subscription::Subscription;
@@ -63,6 +63,11 @@ impl Cycles {
             Alignment::Calendar => Schedule::calendar(plan.interval, start, zone.clone())?,
             Alignment::Anniversary => {
                 Schedule::new(plan.interval, subscription.start.at(0, 0, 0, 0), zone.clone())?
+            }
+            Alignment::BillingDay => {
+                let day = plan.billing_day.unwrap_or(1);
+                let anchor = billing_day_anchor(plan.interval, day, subscription.start)?;
+                Schedule::new(plan.interval, anchor.at(0, 0, 0, 0), zone.clone())?
             }
         };
         let first = schedule.index_at(start)?;
@@ -151,6 +156,26 @@ impl Cycles {
     }
 }
 
+/// A date on the grid through the billing day of the month of `start`, in a month long enough to
+/// hold that day: a schedule clamps each boundary from its anchor, and a clamped anchor would stay
+/// clamped for ever.
+fn billing_day_anchor(
+    interval: Interval,
+    day: i8,
+    start: jiff::civil::Date,
+) -> Result<jiff::civil::Date, CycleError> {
+    let mut best = start.first_of_month();
+    for back in 0..=12 {
+        let month = interval.after(start.first_of_month().at(0, 0, 0, 0), -back)?.date();
+        if month.days_in_month() > best.days_in_month() {
+            best = month;
+        }
+    }
+    let day = day.min(best.days_in_month());
+    let out = |_| CycleError::Time(TimeError::OutOfRange(i64::from(day)));
+    jiff::civil::Date::new(best.year(), best.month(), day).map_err(out)
+}
+
 #[cfg(test)]
 mod tests {
     use counterfoil_rating::PlanSpec;
@@ -188,6 +213,37 @@ mod tests {
         let first = due[1].closes.unwrap();
         assert_eq!(first, Period::new(at("2026-10-12T00:00:00+02:00"), october.1));
         assert_eq!(due[1].closes_full.unwrap().start, october.0);
+    }
+
+    #[test]
+    fn a_billing_day_that_short_months_lack_comes_back() {
+        let starts_of = |interval: &str, start: &str| {
+            let plan: PlanSpec = serde_json::from_str(&format!(
+                r#"{{"key":"p","interval":"{interval}","alignment":"billing_day","billing_day":31,
+                    "charge":[{{"key":"f","model":"flat","amount":1}}]}}"#
+            ))
+            .unwrap();
+            let subscription = Subscription {
+                id: "s".parse().unwrap(),
+                customer: "c".parse().unwrap(),
+                book: "b".into(),
+                plan: plan.key.clone(),
+                start: start.parse().unwrap(),
+                end: None,
+            };
+            let plan = Plan::try_from(&plan).unwrap();
+            let cycles = Cycles::of(&subscription, &plan, &Zone::utc()).unwrap();
+            let day = |n| cycles.period(n).unwrap().unwrap().0.start.to_string();
+            (0..5).map(|n| day(n)[..10].to_owned()).collect::<Vec<_>>()
+        };
+        assert_eq!(
+            starts_of("month", "2026-02-10"),
+            ["2026-02-10", "2026-02-28", "2026-03-31", "2026-04-30", "2026-05-31"]
+        );
+        assert_eq!(
+            starts_of("year", "2026-02-10"),
+            ["2026-02-10", "2026-02-28", "2027-02-28", "2028-02-29", "2029-02-28"]
+        );
     }
 
     #[test]

@@ -68,7 +68,10 @@ fn explain_line(number: usize, line: &InvoiceLine) -> Vec<String> {
         text.push(format!("   from {events} events"));
     }
     for part in &line.rated.parts {
-        text.push(format!("   · {}", explain_part(part, line.amount.currency())));
+        text.push(format!(
+            "   · {}",
+            explain_part(part, line.rated.factor.as_ref(), line.amount.currency())
+        ));
     }
     text.push(format!(
         "   exactly {}, rounded once to {}",
@@ -85,9 +88,10 @@ fn explain_line(number: usize, line: &InvoiceLine) -> Vec<String> {
     text
 }
 
-/// One part in words: `tier 2: 90000 × 0.01 = 900`.
+/// One part in words: `tier 2: 90000 × 0.01 = 900`, with the factor of its line where it has one:
+/// `tier 2: 90000 × 0.01 × 0.92 = 828`.
 #[must_use]
-pub fn explain_part(part: &Part, currency: Currency) -> String {
+pub fn explain_part(part: &Part, factor: Option<&Exact>, currency: Currency) -> String {
     let what = match part.kind {
         PartKind::Included => "included units".to_owned(),
         PartKind::Units if part.label.is_empty() => "units".to_owned(),
@@ -108,11 +112,12 @@ pub fn explain_part(part: &Part, currency: Currency) -> String {
         PartKind::Clamped => "usage below zero counts as zero".to_owned(),
         PartKind::AlreadyBilled => "already billed".to_owned(),
     };
+    let times = factor.map_or_else(String::new, |factor| format!(" × {factor}"));
     let product = match part.price {
         Some(price) if part.kind == PartKind::Percentage => {
-            format!("{} × {price} % = ", part.quantity)
+            format!("{} × {price} %{times} = ", part.quantity)
         }
-        Some(price) => format!("{} × {price} = ", part.quantity),
+        Some(price) => format!("{} × {price}{times} = ", part.quantity),
         None => String::new(),
     };
     let settled = if part.exact == part.amount {
@@ -123,4 +128,45 @@ pub fn explain_part(part: &Part, currency: Currency) -> String {
         shown.map_or_else(|_| String::new(), |shown| format!(" (shown as {})", shown.to_plain()))
     };
     format!("{what}: {product}{}{settled}", part.exact)
+}
+
+#[cfg(test)]
+mod tests {
+    use counterfoil_rating::{Charge, ChargeSpec, RateContext, Usage, rate};
+    use counterfoil_types::Rounding;
+
+    use super::*;
+
+    /// Reads the sentences of a line back: each product must be what it says, and their sum the
+    /// line's exact amount.
+    #[test]
+    fn an_explanation_with_a_factor_adds_up_again() {
+        let spec: ChargeSpec = serde_json::from_str(
+            r#"{"key":"a","meter":"m","model":"graduated","included":5,"minimum":20,
+                "tiers":[{"up_to":10,"unit_price":"0.013","flat_fee":"3"},{"unit_price":"0.007"}],
+                "discounts":[{"percent":"10"},{"amount":"1"}]}"#,
+        )
+        .unwrap();
+        let mut charge = Charge::try_from(&spec).unwrap();
+        charge.factor = Exact::parse("0.92").unwrap();
+        let context = RateContext::new(Currency::EUR, Rounding::HalfAwayFromZero);
+        let line = rate(&charge, &Usage::units(Exact::from(1234i64)), &context).unwrap();
+        let mut sum = Exact::ZERO;
+        for part in &line.parts {
+            let text = explain_part(part, line.factor.as_ref(), Currency::EUR);
+            let formula = text.split(": ").last().unwrap().split(" (shown").next().unwrap();
+            let (factors, result) = formula.split_once(" = ").unwrap_or(("", formula));
+            let result = Exact::parse(result).unwrap();
+            if !factors.is_empty() {
+                assert!(factors.ends_with(" × 0.92"), "{text}");
+                let product = factors.split(" × ").fold(Exact::ONE, |product, factor| {
+                    product.mul(&Exact::parse(factor).unwrap())
+                });
+                assert_eq!(product, result, "{text}");
+            }
+            sum = sum.add(&result);
+        }
+        assert_eq!(sum, line.exact);
+        assert_eq!(line.exact.to_string(), "15.64", "(20 × 0.9 − 1) × 0.92");
+    }
 }

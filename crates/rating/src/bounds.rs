@@ -21,6 +21,8 @@ pub struct Bounds {
     pub discounts: Vec<Discount>,
     /// Whether the bounds are held against the discounted amount instead of the full one.
     pub after_discounts: bool,
+    /// Whether nothing is charged after all (a trial); what it would have come to is shown.
+    pub trial: bool,
 }
 
 /// What the bounds of a charge must know about the period besides the amount.
@@ -46,13 +48,21 @@ impl Bounds {
     /// Appends the parts that bring `parts`, which come to `total`, within the bounds, and returns
     /// the exact total then.
     pub fn apply(&self, total: Exact, parts: &mut Vec<Part>, scope: &BoundsScope<'_>) -> Exact {
-        if self.after_discounts {
+        let total = if self.after_discounts {
             let total = self.discount(total, parts);
             self.bound(total, parts, scope)
         } else {
             let total = self.bound(total, parts, scope);
             self.discount(total, parts)
+        };
+        if !self.trial {
+            return total;
         }
+        // A credit is taken back as well: what was free cannot be refunded.
+        if !total.is_zero() {
+            parts.push(Part::adjustment(PartKind::Discount, "Trial", total.neg()));
+        }
+        Exact::ZERO
     }
 
     fn bound(&self, mut total: Exact, parts: &mut Vec<Part>, scope: &BoundsScope<'_>) -> Exact {
@@ -119,6 +129,7 @@ impl TryFrom<&ChargeSpec> for Bounds {
             maximum: spec.maximum,
             discounts: discounts.collect::<Result<_, _>>()?,
             after_discounts: spec.bounds_after_discounts,
+            trial: false,
         })
     }
 }

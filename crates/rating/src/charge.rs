@@ -1,13 +1,15 @@
 //! The checked form of a charge. A [`Charge`] that exists can be rated: every key its model needs
 //! is there, none is there that it would ignore.
 
-use counterfoil_types::{MeterKey, Quantity};
+use counterfoil_types::{Exact, Interval, MeterKey, Quantity};
 
 use crate::{
     bounds::Bounds,
-    model::{Model, blocks, matrix, percentage, tiered},
+    model::{Model, blocks, matrix, percentage, tiered, time_of_day},
     prepare::Preparation,
     proration::ProrationBasis,
+    resolve::Rates,
+    rhythm,
     spec::{ChargeSpec, ModelKind, Recurrence, SpecError, Timing},
     tier::check_tiers,
 };
@@ -19,8 +21,10 @@ pub struct Charge {
     pub key: String,
     /// Shown on the invoice.
     pub name: String,
-    /// The meter priced; `None` for flat charges.
+    /// The meter priced; `None` for fees (flat and licensed charges).
     pub meter: Option<MeterKey>,
+    /// Whether units are the subscription's quantity for this charge.
+    pub licensed: bool,
     /// What happens to units before the model.
     pub preparation: Preparation,
     /// The price model.
@@ -33,10 +37,19 @@ pub struct Charge {
     pub recurrence: Recurrence,
     /// How part of a period is priced.
     pub proration: ProrationBasis,
+    /// Whether included units, tier bounds and capacity shrink with the part of a period.
+    pub prorate_units: bool,
+    /// Rhythm of a fee, a whole multiple of the plan's; `None`: the plan's.
+    pub interval: Option<Interval>,
+    /// Whether it is not taxed.
+    pub tax_exempt: bool,
+    /// What the charge's amounts are multiplied with, after all else and before the one rounding:
+    /// price of its unit × rate of the currency.
+    pub factor: Exact,
 }
 
 impl Charge {
-    /// Whether the charge depends on usage.
+    /// Whether the charge has a meter, and so depends on usage. The others are fees.
     #[must_use]
     pub fn is_metered(&self) -> bool {
         self.meter.is_some()
@@ -47,12 +60,20 @@ impl TryFrom<&ChargeSpec> for Charge {
     type Error = SpecError;
 
     fn try_from(spec: &ChargeSpec) -> Result<Self, SpecError> {
+        Self::checked(spec, &Rates::default())
+    }
+}
+
+impl Charge {
+    /// Checks a charge whose prices may be in a unit of `rates`.
+    pub(crate) fn checked(spec: &ChargeSpec, rates: &Rates) -> Result<Self, SpecError> {
         if spec.key.trim().is_empty() {
             return Err(SpecError::new("key", "must not be empty"));
         }
         refuse_unused(spec)?;
         let flat = spec.model == ModelKind::Flat;
-        match (flat, &spec.meter) {
+        let fee = flat || spec.licensed;
+        match (fee, &spec.meter) {
             (false, None) => {
                 return Err(SpecError::new(
                     "meter",
@@ -60,20 +81,33 @@ impl TryFrom<&ChargeSpec> for Charge {
                 ));
             }
             (true, Some(_)) => {
-                return Err(SpecError::new("meter", "a flat charge does not depend on usage"));
+                let what = if flat { "flat" } else { "licensed" };
+                let message = format!("a {what} charge does not depend on usage");
+                return Err(SpecError::new("meter", message));
             }
             _ => {}
         }
+        let unit = spec.priced_in.as_ref().map(|unit| {
+            rates.units.get(unit).map(|price| price.exact()).ok_or_else(|| {
+                SpecError::new("priced_in", format!("there is no [[unit]] {unit:?} in this book"))
+            })
+        });
+        let interval = spec.interval.map(|unit| rhythm::interval(unit, spec.interval_count));
         Ok(Self {
             key: spec.key.clone(),
             name: spec.name.clone().unwrap_or_else(|| spec.key.clone()),
             meter: spec.meter.clone(),
+            licensed: spec.licensed,
             preparation: Preparation::try_from(spec)?,
             model: model(spec)?,
             bounds: Bounds::try_from(spec)?,
-            timing: spec.billing.unwrap_or(if flat { Timing::Advance } else { Timing::Arrears }),
+            timing: spec.billing.unwrap_or(if fee { Timing::Advance } else { Timing::Arrears }),
             recurrence: spec.recurrence.unwrap_or(Recurrence::Recurring),
             proration: spec.proration.unwrap_or(ProrationBasis::Second),
+            prorate_units: spec.prorate_units,
+            interval: interval.transpose()?,
+            tax_exempt: spec.tax_exempt,
+            factor: unit.transpose()?.unwrap_or(Exact::ONE),
         })
     }
 }
@@ -158,6 +192,7 @@ fn model(spec: &ChargeSpec) -> Result<Model, SpecError> {
         }),
         ModelKind::Matrix => Model::Matrix(matrix::Matrix::check(spec)?),
         ModelKind::TieredBlock => Model::TieredBlock(blocks::Blocks::check(spec)?),
+        ModelKind::TimeOfDay => Model::TimeOfDay(time_of_day::TimeOfDay::check(spec)?),
     })
 }
 
@@ -166,8 +201,11 @@ fn model(spec: &ChargeSpec) -> Result<Model, SpecError> {
 fn refuse_unused(spec: &ChargeSpec) -> Result<(), SpecError> {
     use ModelKind::{
         Capacity, Dynamic, Flat, Graduated, GraduatedPercentage, Matrix, Package, PerUnit,
-        Percentage, StairStep, TieredBlock, Volume,
+        Percentage, StairStep, TieredBlock, TimeOfDay, Volume,
     };
+    let licensed: &[ModelKind] = &[PerUnit, Graduated, Volume, StairStep, Package];
+    let prorated_units =
+        spec.included.is_some() || spec.capacity.is_some() || !spec.tiers.is_empty();
     let tiered: &[ModelKind] = &[Graduated, Volume, StairStep, GraduatedPercentage];
     let all_tiered: &[ModelKind] =
         &[Graduated, Volume, StairStep, GraduatedPercentage, TieredBlock];
@@ -181,7 +219,7 @@ fn refuse_unused(spec: &ChargeSpec) -> Result<(), SpecError> {
         Dynamic,
         TieredBlock,
     ];
-    let rules: [(&str, bool, &[ModelKind]); 19] = [
+    let rules: [(&str, bool, &[ModelKind]); 21] = [
         ("unit_price", spec.unit_price.is_some(), &[PerUnit, Dynamic, Capacity]),
         ("tiers", !spec.tiers.is_empty(), all_tiered),
         ("included", spec.included.is_some(), included),
@@ -199,7 +237,9 @@ fn refuse_unused(spec: &ChargeSpec) -> Result<(), SpecError> {
         ("per_transaction_min", spec.per_transaction_min.is_some(), &[Percentage]),
         ("per_transaction_max", spec.per_transaction_max.is_some(), &[Percentage]),
         ("rates", !spec.rates.is_empty(), &[Matrix]),
-        ("default_unit_price", spec.default_unit_price.is_some(), &[Matrix]),
+        ("default_unit_price", spec.default_unit_price.is_some(), &[Matrix, TimeOfDay]),
+        ("windows", !spec.windows.is_empty(), &[TimeOfDay]),
+        ("licensed", spec.licensed, licensed),
         ("block_policy", spec.block_policy.is_some(), &[TieredBlock]),
     ];
     for (key, set, models) in rules {
@@ -210,27 +250,48 @@ fn refuse_unused(spec: &ChargeSpec) -> Result<(), SpecError> {
             ));
         }
     }
-    let flat_only = [
-        ("billing", spec.billing.is_some()),
-        ("recurrence", spec.recurrence.is_some()),
-        ("proration", spec.proration.is_some()),
+    let fee = spec.model == Flat || spec.licensed;
+    let proration_used = fee || spec.prorate_units;
+    let fees_only = [
+        ("billing", spec.billing.is_some(), fee),
+        ("recurrence", spec.recurrence.is_some(), fee),
+        ("proration", spec.proration.is_some(), proration_used),
+        ("interval", spec.interval.is_some(), fee),
+        ("interval_count", spec.interval_count.is_some(), fee),
     ];
-    for (key, set) in flat_only {
-        if set && spec.model != Flat {
+    for (key, set, used) in fees_only {
+        if set && !used {
             return Err(SpecError::new(
                 key,
-                "applies to flat charges only; usage is billed in arrears",
+                "applies to flat and licensed charges only; usage is billed in arrears",
             ));
         }
     }
     let usage_only = [
         ("conversion", spec.conversion.is_some()),
         ("negative_usage", spec.negative_usage.is_some()),
+        ("prorate_units", spec.prorate_units),
     ];
     for (key, set) in usage_only {
-        if set && spec.model == Flat {
-            return Err(SpecError::new(key, "a flat charge has no usage; remove it"));
+        if set && fee {
+            let what = if spec.licensed { "licensed" } else { "flat" };
+            return Err(SpecError::new(key, format!("a {what} charge has no usage; remove it")));
         }
+    }
+    if spec.prorate_units && !prorated_units {
+        return Err(SpecError::new(
+            "prorate_units",
+            "has no effect without `included`, `tiers` or `capacity`; remove it",
+        ));
+    }
+    if spec.interval_count.is_some() && spec.interval.is_none() {
+        return Err(SpecError::new("interval_count", "goes with `interval`; name the unit there"));
+    }
+    if spec.interval.is_some() && spec.recurrence == Some(Recurrence::Once) {
+        return Err(SpecError::new(
+            "interval",
+            "has no effect on a fee that is due once; remove it",
+        ));
     }
     Ok(())
 }

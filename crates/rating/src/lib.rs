@@ -36,10 +36,14 @@ pub mod discount;
 pub mod grants;
 pub mod line;
 pub mod model;
+mod patch;
+pub mod phase;
 pub mod plan;
 pub mod prepare;
 pub mod progressive;
 pub mod proration;
+pub mod resolve;
+pub mod rhythm;
 pub mod spec;
 pub mod tax;
 pub mod tier;
@@ -54,11 +58,17 @@ pub use line::{
 pub use model::{
     Model,
     tiered::{Slice, graduated_slices},
+    time_of_day::{OTHER, TimeOfDay, WINDOW, WeekDay, WindowSpec, in_window},
 };
-pub use plan::{Alignment, LatePolicy, Plan, PlanSpec};
+pub use phase::{Phase, PhaseSpec};
+pub use plan::{
+    Alignment, CommitmentSpec, FirstPeriod, LatePolicy, Plan, PlanSpec, TermCommitment,
+};
 pub use progressive::{Position, bill_in_phases, delta, price_part};
 pub use proration::{ProrationBasis, fraction, prorated_units};
-pub use spec::{ChargeSpec, ModelKind, SpecError, Timing};
+pub use resolve::{Overrides, Rates, Terms};
+pub use rhythm::periods_in;
+pub use spec::{ChargeSpec, ModelKind, Patch, SpecError, Timing};
 pub use tax::{TaxMode, TaxRate};
 pub use tier::{Tier, TierSpec};
 pub use totals::{CreditOrder, TotalRules, Totals, totals};

@@ -90,6 +90,10 @@ pub struct RatedLine {
     pub parts: Vec<Part>,
     /// Unrounded amount.
     pub exact: Exact,
+    /// What each part's units × price was multiplied with (price of the charge's unit × rate of
+    /// the currency), where that is not one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub factor: Option<Exact>,
     /// Rounded amount.
     pub amount: Money,
 }
@@ -101,7 +105,8 @@ pub struct RateContext {
     pub currency: Currency,
     /// How the line is rounded.
     pub rounding: Rounding,
-    /// Part of a full period that is billed; scales flat amounts, minimum and maximum.
+    /// Part of a full period that is billed; scales flat amounts, prices of licences, minimum and
+    /// maximum, and with `prorate_units` included units and tier bounds.
     pub fraction: Exact,
 }
 
@@ -136,10 +141,13 @@ pub enum RatingError {
     /// The model needs usage by property.
     #[error("charge {0:?} prices by property and needs usage by property, not its total")]
     NeedsCells(String),
+    /// The usage names a window of time that the charge does not have.
+    #[error("charge {0:?} has no window {1:?}")]
+    UnknownWindow(String, String),
 }
 
 /// What a charge comes to before anything is rounded.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Priced {
     /// Billed units (after conversion; negative for a credit).
     pub units: Exact,
@@ -147,6 +155,8 @@ pub struct Priced {
     pub parts: Vec<Part>,
     /// Unrounded amount; may have more digits than an invoice can carry.
     pub exact: Exact,
+    /// What units × price of each part was multiplied with, where that is not one.
+    pub factor: Option<Exact>,
 }
 
 impl Priced {
@@ -166,8 +176,17 @@ pub fn rate(
     usage: &Usage,
     context: &RateContext,
 ) -> Result<RatedLine, RatingError> {
-    let Priced { units, parts, exact } = price(charge, usage, &context.fraction)?;
-    finish(units, parts, exact, context)
+    round(price(charge, usage, &context.fraction)?, context)
+}
+
+/// Rounds what was priced to a line.
+///
+/// # Errors
+/// When the amount does not fit.
+pub(crate) fn round(priced: Priced, context: &RateContext) -> Result<RatedLine, RatingError> {
+    let Priced { units, parts, exact, factor } = priced;
+    let line = finish(units, parts, exact, context)?;
+    Ok(RatedLine { factor, ..line })
 }
 
 /// Prices one charge without rounding; `fraction` is the part of a full period that is billed.
@@ -176,9 +195,22 @@ pub fn rate(
 /// [`RatingError`] when the usage lacks what the model needs.
 pub fn price(charge: &Charge, usage: &Usage, fraction: &Exact) -> Result<Priced, RatingError> {
     let mut priced = price_model(charge, usage, fraction)?;
-    let scope = BoundsScope::whole(fraction);
-    priced.exact = charge.bounds.apply(priced.exact, &mut priced.parts, &scope);
+    bound(charge, &mut priced, &BoundsScope::whole(fraction));
     Ok(priced)
+}
+
+/// Applies bounds and discounts, then the charge's factor: all amounts of a charge are in one
+/// unit, and the factor makes money of it.
+pub(crate) fn bound(charge: &Charge, priced: &mut Priced, scope: &BoundsScope<'_>) {
+    let exact = std::mem::take(&mut priced.exact);
+    priced.exact = charge.bounds.apply(exact, &mut priced.parts, scope);
+    if charge.factor != Exact::ONE {
+        priced.exact = priced.exact.mul(&charge.factor);
+        for part in &mut priced.parts {
+            part.exact = part.exact.mul(&charge.factor);
+        }
+        priced.factor = Some(charge.factor.clone());
+    }
 }
 
 /// The parts of the model alone, before minimum, maximum and discounts. `exact` is their sum.
@@ -196,6 +228,13 @@ pub(crate) fn price_model(
             part.exact = part.exact.neg();
         }
     }
+    if charge.licensed && *fraction != Exact::ONE {
+        // Licences for part of a period: 5 seats for 17 of 31 days are 85/31 seats.
+        for part in parts.iter_mut().filter(|part| part.kind != PartKind::Included) {
+            part.quantity = part.quantity.mul(fraction);
+            part.exact = part.exact.mul(fraction);
+        }
+    }
     if prepared.clamped {
         let mut part = Part::adjustment(PartKind::Clamped, "", Exact::ZERO);
         part.quantity = charge.preparation.convert(&usage.units);
@@ -203,7 +242,7 @@ pub(crate) fn price_model(
     }
     let exact = parts.iter().map(|part| &part.exact).sum();
     let units = if prepared.credit { prepared.units.neg() } else { prepared.units };
-    Ok(Priced { units, parts, exact })
+    Ok(Priced { units, parts, exact, factor: None })
 }
 
 /// Prices each bucket (a window of time, a group) by itself and adds the parts up. Bounds and
@@ -216,7 +255,7 @@ pub fn price_buckets(
     buckets: &[Usage],
     fraction: &Exact,
 ) -> Result<Priced, RatingError> {
-    let mut all = Priced { units: Exact::ZERO, parts: Vec::new(), exact: Exact::ZERO };
+    let mut all = Priced::default();
     for (number, bucket) in (1u64..).zip(buckets) {
         let priced = price_model(charge, bucket, fraction)?;
         all.units = all.units.add(&priced.units);
@@ -226,8 +265,7 @@ pub fn price_buckets(
             Part { label: format!("{number}{colon}{}", part.label), ..part }
         }));
     }
-    let scope = BoundsScope::whole(fraction);
-    all.exact = charge.bounds.apply(all.exact, &mut all.parts, &scope);
+    bound(charge, &mut all, &BoundsScope::whole(fraction));
     Ok(all)
 }
 
@@ -243,7 +281,7 @@ pub fn finish(
 ) -> Result<RatedLine, RatingError> {
     let amount = Money::round_from(&exact, context.currency, context.rounding)?;
     if parts.is_empty() {
-        return Ok(RatedLine { units, parts, exact, amount });
+        return Ok(RatedLine { units, parts, exact, factor: None, amount });
     }
     let shares: Vec<Exact> = parts.iter().map(|part| part.exact.clone()).collect();
     let settled = settle(&amount.exact(), &shares, context.currency.decimals())?;
@@ -251,7 +289,7 @@ pub fn finish(
         part.amount = amount;
     }
     assert_adds_up(&parts, &exact, amount);
-    Ok(RatedLine { units, parts, exact, amount })
+    Ok(RatedLine { units, parts, exact, factor: None, amount })
 }
 
 /// Kept on in production: a line whose parts do not add up must never reach an invoice.

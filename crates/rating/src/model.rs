@@ -4,6 +4,7 @@ pub mod blocks;
 pub mod matrix;
 pub mod percentage;
 pub mod tiered;
+pub mod time_of_day;
 
 use counterfoil_types::{Exact, Quantity};
 
@@ -12,7 +13,7 @@ use crate::{
     line::{Part, PartKind, RatingError},
     prepare::Prepared,
     spec::PartialPackage,
-    tier::Tier,
+    tier::{Tier, scaled},
     usage::Usage,
 };
 
@@ -79,6 +80,8 @@ pub enum Model {
     },
     /// Tiers stated as widths in blocks.
     TieredBlock(blocks::Blocks),
+    /// Price by local time of day and week.
+    TimeOfDay(time_of_day::TimeOfDay),
 }
 
 impl Model {
@@ -95,23 +98,32 @@ impl Model {
         parts: &mut Vec<Part>,
     ) -> Result<(), RatingError> {
         let units = &prepared.units;
-        let included = charge.preparation.included.exact();
+        // `None` for a full period: then nothing needs to be multiplied.
+        let scale = Some(fraction).filter(|part| charge.prorate_units && **part != Exact::ONE);
+        let included = scaled(charge.preparation.included, scale);
         match self {
             Self::PerUnit { unit_price: price } | Self::Dynamic { multiplier: price } => {
                 let billable = take_included(units, &included, parts);
                 parts.push(Part::priced(PartKind::Units, String::new(), billable, *price));
             }
             Self::Graduated { tiers, options } => {
-                tiered::graduated(tiers, *options, units, &included, &PriceOf::Unit, parts);
+                tiered::graduated(tiers, *options, units, (&included, scale), PriceOf::Unit, parts);
             }
             Self::GraduatedPercentage { tiers, options } => {
-                tiered::graduated(tiers, *options, units, &included, &PriceOf::Percent, parts);
+                tiered::graduated(
+                    tiers,
+                    *options,
+                    units,
+                    (&included, scale),
+                    PriceOf::Percent,
+                    parts,
+                );
             }
             Self::Volume { tiers, options } => {
                 let full = usage.tier_units.as_ref();
                 let full = full.map(|full| charge.preparation.prepare(full).units);
                 let full = full.as_ref().unwrap_or(units);
-                tiered::volume(tiers, *options, (units, full), &included, parts);
+                tiered::volume(tiers, *options, (units, full), (&included, scale), parts);
             }
             Self::Package { size, price, partial } => {
                 let billable = take_included(units, &included, parts);
@@ -126,15 +138,18 @@ impl Model {
             Self::Flat { amount } => parts.push(flat(*amount, fraction)),
             Self::Capacity { amount, capacity, overage_price } => {
                 parts.push(flat(*amount, fraction));
-                let billable = take_included(units, &capacity.exact(), parts);
+                let billable = take_included(units, &scaled(*capacity, scale), parts);
                 let label = "overage".to_owned();
                 parts.push(Part::priced(PartKind::Units, label, billable, *overage_price));
             }
             Self::Percentage(model) => model.price(charge, usage, prepared, parts)?,
+            // Usage below zero that counts as zero has no cells to price.
+            Self::Matrix(_) | Self::TimeOfDay(_) if prepared.clamped => {}
             Self::Matrix(model) => model.price(charge, usage, parts)?,
+            Self::TimeOfDay(model) => model.price(charge, usage, parts)?,
             Self::TieredBlock(model) => {
                 let billable = take_included(units, &included, parts);
-                model.price(&billable, parts);
+                model.price(&billable, scale, parts);
             }
         }
         Ok(())

@@ -9,7 +9,9 @@ use serde::{Deserialize, Serialize};
 use crate::{
     bounds::BoundsScope,
     charge::Charge,
-    line::{Part, PartKind, Priced, RateContext, RatedLine, RatingError, finish, price_model},
+    line::{
+        Part, PartKind, Priced, RateContext, RatedLine, RatingError, bound, price_model, round,
+    },
     model::Model,
     spec::Timing,
     usage::Usage,
@@ -55,13 +57,13 @@ pub fn price_part(
     billed: &Exact,
     fraction: &Exact,
 ) -> Result<Priced, RatingError> {
-    let due = match (&charge.model, charge.timing) {
-        (Model::Volume { .. }, _) | (Model::Flat { .. }, Timing::Arrears) => position.ends(),
-        (Model::Flat { .. }, Timing::Advance) => position.begins(),
-        _ => true,
+    let due = match (charge.is_metered(), charge.timing) {
+        (false, Timing::Arrears) => position.ends(),
+        (false, Timing::Advance) => position.begins(),
+        (true, _) => !matches!(charge.model, Model::Volume { .. }) || position.ends(),
     };
-    let whole_at_once = matches!(charge.model, Model::Volume { .. } | Model::Flat { .. });
-    let nothing = || Priced { units: Exact::ZERO, parts: Vec::new(), exact: Exact::ZERO };
+    let whole_at_once = !charge.is_metered() || matches!(charge.model, Model::Volume { .. });
+    let nothing = Priced::default;
     let after = if due { price_model(charge, after, fraction)? } else { nothing() };
     // A first part has nothing before it, not even a tier entered at zero.
     let before = if whole_at_once || (position.begins() && before.units.is_zero()) {
@@ -70,11 +72,13 @@ pub fn price_part(
         price_model(charge, before, fraction)?
     };
     let units = after.units.sub(&before.units);
-    let mut parts = difference(after.parts, &before.parts);
-    let scope = BoundsScope { fraction, billed: billed.clone(), minimum_due: position.ends() };
-    let exact = after.exact.sub(&before.exact);
-    let exact = charge.bounds.apply(exact, &mut parts, &scope);
-    Ok(Priced { units, parts, exact })
+    let parts = difference(after.parts, &before.parts);
+    // What was billed is money; the bounds are in what the charge's prices are in.
+    let billed = billed.div(&charge.factor).unwrap_or_default();
+    let scope = BoundsScope { fraction, billed, minimum_due: position.ends() };
+    let mut priced = Priced { units, parts, exact: after.exact.sub(&before.exact), factor: None };
+    bound(charge, &mut priced, &scope);
+    Ok(priced)
 }
 
 /// Parts of `after` less those of `before`: same kind, label and price are subtracted, what only
@@ -112,10 +116,18 @@ fn difference(after: Vec<Part>, before: &[Part]) -> Vec<Part> {
 /// # Errors
 /// When the difference does not fit or the currencies differ.
 pub fn delta(now: &RatedLine, billed: &RatedLine) -> Result<RatedLine, MoneyError> {
+    let mut parts = difference(now.parts.clone(), &billed.parts);
+    let mut factor = now.factor.clone();
+    if now.factor != billed.factor {
+        // No one factor explains the differences, so they stand without units × price.
+        parts.iter_mut().for_each(|part| part.price = None);
+        factor = None;
+    }
     Ok(RatedLine {
         units: now.units.sub(&billed.units),
-        parts: difference(now.parts.clone(), &billed.parts),
+        parts,
         exact: now.exact.sub(&billed.exact),
+        factor,
         amount: now.amount.checked_sub(billed.amount)?,
     })
 }
@@ -125,7 +137,7 @@ pub fn delta(now: &RatedLine, billed: &RatedLine) -> Result<RatedLine, MoneyErro
 /// # Errors
 /// When the amount does not fit.
 pub fn rate_part(priced: Priced, context: &RateContext) -> Result<RatedLine, RatingError> {
-    finish(priced.units, priced.parts, priced.exact, context)
+    round(priced, context)
 }
 
 /// What one invoice of a period bills; each amount is a difference of rounded running totals.
@@ -181,12 +193,12 @@ fn running_total(
     context: &RateContext,
 ) -> Result<Phase, RatingError> {
     let mut priced = price_model(charge, usage, &context.fraction)?;
-    if matches!(charge.model, Model::Flat { .. }) && charge.timing == Timing::Arrears && !last {
+    if !charge.is_metered() && charge.timing == Timing::Arrears && !last {
         priced.parts.clear();
         priced.exact = Exact::ZERO;
     }
     let scope = BoundsScope { minimum_due: last, ..BoundsScope::whole(&context.fraction) };
-    priced.exact = charge.bounds.apply(priced.exact, &mut priced.parts, &scope);
+    bound(charge, &mut priced, &scope);
     let money = |exact: &Exact, mode: Rounding| -> Result<Exact, RatingError> {
         Ok(Money::round_from(exact, context.currency, mode)?.exact())
     };

@@ -3,12 +3,15 @@
 
 use std::collections::BTreeMap;
 
-use counterfoil_types::{MeterKey, Quantity, Rounding};
+use counterfoil_types::{IntervalUnit, MeterKey, Quantity, Rounding};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use crate::{proration::ProrationBasis, tier::TierSpec};
+use crate::{model::time_of_day::WindowSpec, proration::ProrationBasis, tier::TierSpec};
+
+/// Keys of a specification with the values they get instead; null removes a key.
+pub type Patch = serde_json::Map<String, serde_json::Value>;
 
 /// A mistake in a specification, with the key it stands at.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -66,6 +69,8 @@ pub enum ModelKind {
     Capacity,
     /// Tiers stated as widths: `max_blocks` blocks of `block_size` units at `block_price`.
     TieredBlock,
+    /// Price by the local time of day and week: one of `windows`, else `default_unit_price`.
+    TimeOfDay,
 }
 
 impl ModelKind {
@@ -85,6 +90,7 @@ impl ModelKind {
             Self::Dynamic => "dynamic",
             Self::Capacity => "capacity",
             Self::TieredBlock => "tiered_block",
+            Self::TimeOfDay => "time_of_day",
         }
     }
 }
@@ -193,9 +199,13 @@ pub struct ChargeSpec {
     pub name: Option<String>,
     /// The price model.
     pub model: ModelKind,
-    /// The meter whose usage is priced. Needed by all models but `flat`.
+    /// The meter whose usage is priced. Needed by all models but `flat`, unless `licensed`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub meter: Option<MeterKey>,
+    /// Whether units are the subscription's quantity (seats, licences) instead of usage. Such a
+    /// charge is a fee: `billing`, `recurrence` and `proration` apply.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub licensed: bool,
     /// Units that cost nothing, taken off the front.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub included: Option<Quantity>,
@@ -205,6 +215,10 @@ pub struct ChargeSpec {
     /// Whether the first tier's flat fee is due without any usage.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub charge_first_tier_at_zero: bool,
+    /// Whether included units, tier bounds and capacity (not prices) shrink with the part of the
+    /// period that is billed.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub prorate_units: bool,
     /// Conversion to billed units.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub conversion: Option<ConversionSpec>,
@@ -253,7 +267,10 @@ pub struct ChargeSpec {
     /// Prices by property values (matrix).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub rates: Vec<RateSpec>,
-    /// Price of units no rate fits (matrix).
+    /// Windows of the local week with a price each (time_of_day).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub windows: Vec<WindowSpec>,
+    /// Price of units no rate (matrix) or window (time_of_day) fits.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub default_unit_price: Option<Quantity>,
     /// Which tiers count (tiered_block); `all_tiers` when absent.
@@ -271,13 +288,30 @@ pub struct ChargeSpec {
     /// Whether `minimum` and `maximum` look at the discounted amount instead of the full one.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub bounds_after_discounts: bool,
-    /// When a flat charge falls due; `advance` when absent.
+    /// When a fee falls due; `advance` when absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub billing: Option<Timing>,
-    /// How often a flat charge falls due; `recurring` when absent.
+    /// How often a fee falls due; `recurring` when absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub recurrence: Option<Recurrence>,
+    /// Rhythm of a fee, a whole multiple of the plan's interval; the plan's when absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub interval: Option<IntervalUnit>,
+    /// How many units the fee's interval has; 1 when absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub interval_count: Option<u32>,
     /// How a part of a period is priced; `second` when absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub proration: Option<ProrationBasis>,
+    /// Whether the charge is not taxed.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub tax_exempt: bool,
+    /// The `[[unit]]` of the book that all amounts of this charge are stated in; money when
+    /// absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub priced_in: Option<String>,
+    /// Currency = keys that replace the charge's for customers in that currency. All amounts of
+    /// the charge are stated in that currency then, and no rate applies.
+    #[serde(default, rename = "in", skip_serializing_if = "BTreeMap::is_empty")]
+    pub in_currency: BTreeMap<String, Patch>,
 }

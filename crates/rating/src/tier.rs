@@ -50,19 +50,34 @@ impl Tier {
     /// How much of the interval (`from`, `to`] lies in this tier.
     #[must_use]
     pub fn overlap(&self, from: &Exact, to: &Exact) -> Exact {
-        let lower = from.at_least(&self.above.exact());
+        self.overlap_scaled(from, to, None)
+    }
+
+    /// The same with bounds multiplied by `scale`.
+    #[must_use]
+    pub fn overlap_scaled(&self, from: &Exact, to: &Exact, scale: Option<&Exact>) -> Exact {
+        let lower = from.at_least(&scaled(self.above, scale));
         let upper = match self.up_to {
-            Some(bound) => to.at_most(&bound.exact()),
+            Some(bound) => to.at_most(&scaled(bound, scale)),
             None => to.clone(),
         };
         let width = upper.sub(&lower);
         if width.is_positive() { width } else { Exact::ZERO }
     }
 
-    /// Whether the total lies in this tier (its upper bound included).
+    /// Whether the total lies in this tier (its upper bound, multiplied by `scale`, included).
     #[must_use]
-    pub fn holds(&self, total: &Exact) -> bool {
-        self.up_to.is_none_or(|bound| *total <= bound.exact())
+    pub fn holds(&self, total: &Exact, scale: Option<&Exact>) -> bool {
+        self.up_to.is_none_or(|bound| *total <= scaled(bound, scale))
+    }
+}
+
+/// A number of units for the part `scale` of a period; `None`: for a full one.
+#[must_use]
+pub(crate) fn scaled(units: Quantity, scale: Option<&Exact>) -> Exact {
+    match scale {
+        None => units.exact(),
+        Some(scale) => units.exact().mul(scale),
     }
 }
 

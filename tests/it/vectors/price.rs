@@ -293,7 +293,7 @@ fn usage_by_unit(case: &Case) -> Result<BTreeMap<String, Exact>, Miss> {
 /// One charge per unit, as a plan with several meters has.
 fn multi_unit_tiered_block(case: &Case) -> Answer {
     let usage = usage_by_unit(case)?;
-    let mut all = Priced { units: Exact::ZERO, parts: Vec::new(), exact: Exact::ZERO };
+    let mut all = Priced::default();
     let mut lines = Vec::new();
     for (unit, tiers) in case.need_param("units")?.as_object().into_iter().flatten() {
         let params = json!({"tiers": tiers, "policy": case.param("policy")});

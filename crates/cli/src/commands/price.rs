@@ -43,7 +43,7 @@ pub(super) fn run(args: &Price, out: &mut Out) -> Result<Verdict, CliError> {
         total = total.checked_add(line.amount)?;
         out.line(format_args!("\n{}: {}", charge.name, line.amount))?;
         for part in &line.parts {
-            out.line(format_args!("  · {}", explain_part(part, book.currency)))?;
+            out.line(format_args!("  · {}", explain_part(part, line.factor.as_ref(), book.currency)))?;
         }
         out.line(format_args!("  exactly {}", line.exact))?;
         report.push(serde_json::json!({"charge": charge.key, "name": charge.name, "line": line}));

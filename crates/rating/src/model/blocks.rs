@@ -7,6 +7,7 @@ use crate::{
     charge::not_negative,
     line::{Part, PartKind},
     spec::{BlockPolicy, ChargeSpec, SpecError},
+    tier::scaled,
 };
 
 /// One tier of blocks.
@@ -66,14 +67,14 @@ impl Blocks {
         Ok(Self { tiers, policy: spec.block_policy.unwrap_or(BlockPolicy::AllTiers) })
     }
 
-    pub(super) fn price(&self, units: &Exact, parts: &mut Vec<Part>) {
+    pub(super) fn price(&self, units: &Exact, scale: Option<&Exact>, parts: &mut Vec<Part>) {
         let last = self.tiers.len();
         let mut left = units.clone();
         for (number, tier) in (1..).zip(&self.tiers) {
             if !left.is_positive() {
                 break;
             }
-            let width = tier.blocks.map(|blocks| tier.size.exact().mul(&blocks.exact()));
+            let width = tier.blocks.map(|blocks| tier.size.exact().mul(&scaled(blocks, scale)));
             let inside = match width {
                 Some(width) if number < last => left.at_most(&width),
                 _ => left.clone(),

@@ -6,7 +6,7 @@ use super::PriceOf;
 use crate::{
     line::{Part, PartKind},
     spec::ChargeSpec,
-    tier::Tier,
+    tier::{Tier, scaled},
 };
 
 /// How tiers count.
@@ -67,23 +67,23 @@ pub(super) fn graduated(
     tiers: &[Tier],
     options: Options,
     units: &Exact,
-    included: &Exact,
-    price_of: &PriceOf,
+    (included, scale): (&Exact, Option<&Exact>),
+    price_of: PriceOf,
     parts: &mut Vec<Part>,
 ) {
     note_included(units, included, parts);
     let (from, to) = axis(options, units, included);
     for (number, tier) in (1..).zip(tiers) {
-        let entered = to > tier.above.exact() || (number == 1 && options.first_tier_at_zero);
+        let entered = to > scaled(tier.above, scale) || (number == 1 && options.first_tier_at_zero);
         if !entered {
             break;
         }
         if !tier.flat_fee.is_zero() {
             parts.push(fee(number, tier));
         }
-        let inside = tier.overlap(&from, &to);
+        let inside = tier.overlap_scaled(&from, &to, scale);
         if inside.is_positive() {
-            parts.push(priced(number, tier, inside, *price_of));
+            parts.push(priced(number, tier, inside, price_of));
         }
     }
 }
@@ -94,7 +94,7 @@ pub(super) fn volume(
     tiers: &[Tier],
     options: Options,
     (units, full): (&Exact, &Exact),
-    included: &Exact,
+    (included, scale): (&Exact, Option<&Exact>),
     parts: &mut Vec<Part>,
 ) {
     note_included(units, included, parts);
@@ -103,7 +103,7 @@ pub(super) fn volume(
     if position.is_zero() && !options.first_tier_at_zero {
         return;
     }
-    let selected = (1..).zip(tiers).find(|(_, tier)| tier.holds(&position));
+    let selected = (1..).zip(tiers).find(|(_, tier)| tier.holds(&position, scale));
     let Some((number, tier)) = selected else { return };
     if !tier.flat_fee.is_zero() {
         parts.push(fee(number, tier));
