@@ -80,7 +80,7 @@ impl<'a, T: Clone + Serialize + DeserializeOwned> Patched<'a, T> {
         let key = error.path.split(['.', '[']).next().unwrap_or_default();
         let layer = self.layers.iter().rev().find(|layer| layer.patch.contains_key(key));
         let path = layer.map_or(&self.path, |layer| &layer.path).clone();
-        error.under(&path)
+        if path.is_empty() { error } else { error.under(&path) }
     }
 }
 
