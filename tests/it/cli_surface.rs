@@ -112,10 +112,37 @@ fn a_calendar_knows_short_and_long_months_of_its_zone() {
 }
 
 #[test]
+fn prices_of_a_contract_are_explained_in_its_currency_and_phase() {
+    let place = Place::at(NOW);
+    let growth: [&'static str; 5] = ["price", "--book", "contract-toolkit", "--plan", "growth"];
+    let usage = ["--quantity", "seats=12", "--usage", "gateway_calls=50000"];
+    let night = ["--usage", "charging_kwh:peak=120.5", "--usage", "charging_kwh:night=300"];
+    let euro = [&growth[..], &usage, &night, &["--currency", "EUR"]].concat();
+    place.ok(&euro).shows(&[
+        "Seats: 193.20 EUR",
+        "tier 1: 9 × 20 × 0.92 = 165.6",
+        "Gateway calls: 72.00 EUR",
+        "tier 1: 40000 × 0.0018 = 72",
+        "peak: 120.5 × 0.3 × 0.92 = 33.258",
+        "night: 300 × 0.12 × 0.92 = 33.12",
+    ]);
+    let trial = [&growth[..], &usage, &["--phase", "trial"]].concat();
+    place.ok(&trial).shows(&["Trial: -210", "Total 0.00 USD (before tax)"]);
+    let with = |more: &[&'static str]| [&growth[..], more].concat();
+    place.run(&with(&["--currency", "CHF"])).refused(1, &["CHF", "EUR"]);
+    place.run(&with(&["--phase", "later"])).refused(1, &["later", "trial, welcome"]);
+    place.run(&with(&["--quantity", "seat=1"])).refused(1, &["seat", "seats"]);
+    place.run(&with(&["--usage", "charging_kwh=5"])).refused(1, &["charging"]);
+    place.run(&with(&["--usage", "charging_kwh:noon=5"])).refused(1, &["noon"]);
+    let twice = ["--usage", "charging_kwh:peak=5", "--usage", "charging_kwh=5"];
+    place.run(&with(&twice)).refused(1, &["charging_kwh", "twice"]);
+}
+
+#[test]
 fn price_books_are_checked_listed_compared_and_published() {
     let place = Place::at(NOW);
     let checked = place.json(&["pricing", "check"]);
-    assert_eq!(checked.as_array().expect("books").len(), 4, "the shipped ones");
+    assert_eq!(checked.as_array().expect("books").len(), 5, "the shipped ones");
     assert!(!place.data().exists(), "checking needs no store");
     let schema = place.ok(&["pricing", "schema"]).json();
     assert!(schema["$schema"].is_string() && schema["properties"]["book"].is_object());

@@ -7,6 +7,7 @@ use jiff::civil;
 
 use crate::{
     error::BookError,
+    examples::plan_of,
     locate::{line_and_column, offset_of},
     spec::BookSpec,
 };
@@ -101,16 +102,8 @@ impl PriceBook {
             let checked = resolve_all(plan, &rates, &meters).map_err(|error| error.under(&path))?;
             plans.push(checked);
         }
-        for (at, example) in spec.examples.iter().enumerate() {
-            if !plans.iter().any(|plan| plan.key == example.plan) {
-                return Err(SpecError::new(
-                    format!("example[{at}].plan"),
-                    format!("there is no plan {:?} in this book", example.plan.as_str()),
-                ));
-            }
-        }
         let digest = digest_of(&spec)?;
-        Ok(Self {
+        let book = Self {
             reference: BookRef { name: header.name.clone(), version: header.version.clone() },
             currency: header.currency,
             effective_from,
@@ -121,7 +114,11 @@ impl PriceBook {
             text: text.to_owned(),
             digest,
             spec,
-        })
+        };
+        for (at, example) in book.spec.examples.iter().enumerate() {
+            plan_of(&book, example).map_err(|error| error.under(&format!("example[{at}]")))?;
+        }
+        Ok(book)
     }
 
     /// A plan for a customer: in its currency, in a phase of the plan, under the customer's own

@@ -1,6 +1,9 @@
 //! Running a book's worked examples.
 
-use counterfoil_rating::{Cell, RateContext, RatingError, Usage, rate};
+use counterfoil_rating::{
+    Cell, Charge, Overrides, Plan, ProrationBasis, RateContext, RatingError, SpecError, Usage,
+    rate, spec::Recurrence,
+};
 use counterfoil_types::{Exact, Money};
 
 use crate::{book::PriceBook, spec::ExampleSpec};
@@ -33,6 +36,44 @@ fn usage_of(example: &ExampleSpec, meter: &counterfoil_types::MeterKey) -> Usage
     }
 }
 
+/// Usage of one charge as an example states it.
+fn usage_for(example: &ExampleSpec, charge: &Charge) -> Usage {
+    match &charge.meter {
+        Some(meter) => usage_of(example, meter),
+        None => example
+            .quantities
+            .get(&charge.key)
+            .map(|quantity| Usage::units(quantity.exact()))
+            .unwrap_or_default(),
+    }
+}
+
+/// The part of a period an example bills.
+fn fraction_of(example: &ExampleSpec) -> Result<Exact, SpecError> {
+    let Some(text) = &example.fraction else { return Ok(Exact::ONE) };
+    let fraction = Exact::parse(text)
+        .map_err(|_| SpecError::new("fraction", "must be a decimal or a fraction such as 17/31"))?;
+    if !fraction.is_positive() {
+        return Err(SpecError::new("fraction", "must be above zero"));
+    }
+    Ok(fraction)
+}
+
+/// The plan an example is about; checks that all it names is there.
+pub(crate) fn plan_of(book: &PriceBook, example: &ExampleSpec) -> Result<Plan, SpecError> {
+    let currency = example.currency.unwrap_or(book.currency);
+    let plan =
+        book.resolve(&example.plan, currency, example.phase.as_deref(), &Overrides::new())?;
+    fraction_of(example)?;
+    for key in example.quantities.keys() {
+        if !plan.charges.iter().any(|charge| charge.licensed && charge.key == *key) {
+            let message = format!("plan {} has no licensed charge {key:?}", plan.key);
+            return Err(SpecError::new(format!("quantities.{key}"), message));
+        }
+    }
+    Ok(plan)
+}
+
 /// Runs all examples of a book.
 ///
 /// # Errors
@@ -43,13 +84,22 @@ pub fn run_examples(book: &PriceBook) -> Result<Vec<ExampleOutcome>, RatingError
 
 fn run_example(book: &PriceBook, example: &ExampleSpec) -> Result<ExampleOutcome, RatingError> {
     let mut outcome = ExampleOutcome { name: example.name.clone(), deviations: Vec::new() };
-    // Loading made sure the plan exists.
-    let Some(plan) = book.plan(&example.plan) else { return Ok(outcome) };
-    let context = RateContext::new(book.currency, book.rounding);
-    let mut total = Money::zero(book.currency);
+    // Loading made sure of both; a book that was put together by hand is told.
+    let (plan, fraction) = match (plan_of(book, example), fraction_of(example)) {
+        (Ok(plan), Ok(fraction)) => (plan, fraction),
+        (Err(error), _) | (_, Err(error)) => {
+            outcome.deviations.push(error.to_string());
+            return Ok(outcome);
+        }
+    };
+    let currency = example.currency.unwrap_or(book.currency);
+    let mut total = Money::zero(currency);
     for charge in &plan.charges {
-        let usage = charge.meter.as_ref().map(|meter| usage_of(example, meter)).unwrap_or_default();
-        let line = rate(charge, &usage, &context)?;
+        let whole =
+            charge.recurrence == Recurrence::Once || charge.proration == ProrationBasis::None;
+        let part = if whole { Exact::ONE } else { fraction.clone() };
+        let context = RateContext::new(currency, book.rounding).prorated(part);
+        let line = rate(charge, &usage_for(example, charge), &context)?;
         total = total.checked_add(line.amount)?;
         let expected = example.lines.get(&charge.key).map_or(Exact::ZERO, |amount| amount.exact());
         if line.amount.exact() != expected {

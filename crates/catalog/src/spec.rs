@@ -73,10 +73,23 @@ pub struct ExampleSpec {
     pub name: String,
     /// The plan.
     pub plan: PlanKey,
-    /// Meter = units in one full period.
+    /// Currency of the customer; the book's own when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub currency: Option<Currency>,
+    /// Phase of the plan; the plain plan when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub phase: Option<String>,
+    /// Part of a full period that is billed, a decimal or a fraction such as `17/31`; the whole
+    /// when absent. Charges with `proration = "none"` or `recurrence = "once"` pay the whole.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fraction: Option<String>,
+    /// Charge = quantity held, for licensed charges.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub quantities: BTreeMap<String, Quantity>,
+    /// Meter = units in the period.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub usage: BTreeMap<MeterKey, Quantity>,
-    /// Usage by property values, for matrix prices.
+    /// Usage by property values, for matrix prices, or by `window`, for prices by time of day.
     #[serde(default, rename = "cell", skip_serializing_if = "Vec::is_empty")]
     pub cells: Vec<ExampleCell>,
     /// Meter = single transactions, for percentage prices.

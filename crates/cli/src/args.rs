@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args as ClapArgs, Parser, Subcommand};
 use counterfoil_engine::report::AsOf;
-use counterfoil_types::{CustomerId, PlanKey, SubscriptionId, TenantId, Timestamp};
+use counterfoil_types::{Currency, CustomerId, PlanKey, SubscriptionId, TenantId, Timestamp};
 
 /// Usage billing you can prove: an immutable event ledger, exact pricing, explained invoices.
 #[derive(Debug, Parser)]
@@ -357,7 +357,17 @@ pub(crate) struct Price {
     /// The plan.
     #[arg(long)]
     pub(crate) plan: PlanKey,
-    /// Usage of a meter in one full period, METER=UNITS; may be given several times.
+    /// Usage of a meter in one full period, METER=UNITS; for prices by time of day
+    /// METER:WINDOW=UNITS. May be given several times.
     #[arg(long, value_name = "METER=UNITS")]
     pub(crate) usage: Vec<String>,
+    /// Quantity of a licensed charge, CHARGE=UNITS; may be given several times.
+    #[arg(long, value_name = "CHARGE=UNITS")]
+    pub(crate) quantity: Vec<String>,
+    /// Currency of the customer; the price book's own when absent.
+    #[arg(long)]
+    pub(crate) currency: Option<Currency>,
+    /// Phase of the plan; the plain plan when absent.
+    #[arg(long)]
+    pub(crate) phase: Option<String>,
 }

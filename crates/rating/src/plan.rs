@@ -51,8 +51,8 @@ pub enum LatePolicy {
     /// The next invoice carries a delta line for the original period.
     #[default]
     NextInvoice,
-    /// The original invoice is corrected at once: a credit note for what got cheaper, an invoice
-    /// for what got dearer.
+    /// What got cheaper is given back by a credit note on the original invoice; what got dearer
+    /// stands on the next invoice.
     CreditNote,
     /// They are reported, never billed.
     ReportOnly,

@@ -229,9 +229,8 @@ impl PlanSpec {
                 };
             } else {
                 let patches: Vec<&Patch> = stated.iter().map(|(_, patch)| *patch).collect();
-                if let Some(key) = unstated(&table_of(&own), PLAN_AMOUNTS, &patches) {
-                    return Err(SpecError::new(format!("in.{code}"), restate(key, code)));
-                }
+                let place = stated.first().map(|(path, _)| path.clone()).unwrap_or_default();
+                let left = unstated(&table_of(&own), PLAN_AMOUNTS, &patches);
                 for (path, patch) in stated {
                     let foreign = patch.keys().find(|key| !PLAN_AMOUNTS.contains(&key.as_str()));
                     if let Some(key) = foreign {
@@ -239,6 +238,9 @@ impl PlanSpec {
                         return Err(SpecError::new(format!("{path}.{key}"), message));
                     }
                     patched.apply(path, patch)?;
+                }
+                if let Some(key) = left {
+                    return Err(SpecError::new(place, restate(key, code)));
                 }
             }
         }
@@ -340,10 +342,8 @@ impl PlanSpec {
             } else {
                 own_prices = true;
                 let patches: Vec<&Patch> = stated.iter().map(|(_, patch)| *patch).collect();
-                if let Some(key) = unstated(&table_of(&patched.spec), CHARGE_AMOUNTS, &patches) {
-                    let place = stated.first().map_or(&path, |(path, _)| path);
-                    return Err(SpecError::new(place.clone(), restate(key, code)));
-                }
+                let place = stated.first().map(|(path, _)| path.clone()).unwrap_or_default();
+                let left = unstated(&table_of(&patched.spec), CHARGE_AMOUNTS, &patches);
                 patched.spec.priced_in = None;
                 for (path, patch) in stated {
                     if patch.contains_key("priced_in") {
@@ -351,6 +351,9 @@ impl PlanSpec {
                         return Err(SpecError::new(format!("{path}.priced_in"), message));
                     }
                     patched.apply(path, patch)?;
+                }
+                if let Some(key) = left {
+                    return Err(SpecError::new(place, restate(key, code)));
                 }
             }
         }

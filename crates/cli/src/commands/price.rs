@@ -1,11 +1,11 @@
 //! `price`: usage in, explained lines out. Nothing is stored or read from a store.
 
-use std::path::Path;
+use std::{collections::BTreeMap, path::Path};
 
 use counterfoil_catalog::PriceBook;
 use counterfoil_engine::EngineError;
 use counterfoil_invoicing::explain::explain_part;
-use counterfoil_rating::{RateContext, Usage, rate};
+use counterfoil_rating::{Cell, Overrides, Plan, RateContext, Usage, in_window, rate};
 use counterfoil_types::{MeterKey, Money, Quantity};
 
 use super::Verdict;
@@ -13,37 +13,33 @@ use crate::{args::Price, assets, error::CliError, output::Out};
 
 pub(super) fn run(args: &Price, out: &mut Out) -> Result<Verdict, CliError> {
     let book = find(&args.book)?;
-    let plan = book.plan(&args.plan).ok_or_else(|| {
+    if book.plan(&args.plan).is_none() {
         let known: Vec<&str> = book.plans.iter().map(|plan| plan.key.as_str()).collect();
         let hint = format!(" in {} (it has: {})", book.reference, known.join(", "));
-        EngineError::not_found("plan", &args.plan, &hint)
-    })?;
-    let mut usage: Vec<(MeterKey, Quantity)> = Vec::new();
-    for pair in &args.usage {
-        let (meter, units) = parse_usage(pair)?;
-        if book.meter(&meter).is_none() {
-            let known: Vec<&str> = book.meters.iter().map(|meter| meter.key.as_str()).collect();
-            let hint = format!(" in {} (it has: {})", book.reference, known.join(", "));
-            return Err(EngineError::not_found("meter", meter, &hint).into());
-        }
-        if usage.iter().any(|(known, _)| *known == meter) {
-            return Err(CliError::asked(format!("--usage names meter {meter} twice")));
-        }
-        usage.push((meter, units));
+        return Err(EngineError::not_found("plan", &args.plan, &hint).into());
     }
-    let context = RateContext::new(book.currency, book.rounding);
-    let mut total = Money::zero(book.currency);
+    let currency = args.currency.unwrap_or(book.currency);
+    let plan = book
+        .resolve(&args.plan, currency, args.phase.as_deref(), &Overrides::new())
+        .map_err(|error| CliError::asked(format!("{}: {error}", book.reference)))?;
+    let usage = usage_of(args, &book)?;
+    let quantities = quantities_of(args, &plan)?;
+    let context = RateContext::new(currency, book.rounding);
+    let mut total = Money::zero(currency);
     let mut report = Vec::new();
-    out.line(format_args!("{} {} (one full period)", book.reference, plan.name))?;
+    let phase = args.phase.as_ref().map_or_else(String::new, |phase| format!(", phase {phase}"));
+    out.line(format_args!("{} {} (one full period{phase})", book.reference, plan.name))?;
     for charge in &plan.charges {
-        let units = charge.meter.as_ref().and_then(|meter| {
-            usage.iter().find(|(key, _)| key == meter).map(|(_, units)| units.exact())
-        });
-        let line = rate(charge, &Usage::units(units.unwrap_or_default()), &context)?;
+        let units = match &charge.meter {
+            Some(meter) => usage.get(meter).cloned(),
+            None => quantities.get(&charge.key).map(|units| Usage::units(units.exact())),
+        };
+        let line = rate(charge, &units.unwrap_or_default(), &context)?;
         total = total.checked_add(line.amount)?;
         out.line(format_args!("\n{}: {}", charge.name, line.amount))?;
         for part in &line.parts {
-            out.line(format_args!("  · {}", explain_part(part, line.factor.as_ref(), book.currency)))?;
+            let part = explain_part(part, line.factor.as_ref(), currency);
+            out.line(format_args!("  · {part}"))?;
         }
         out.line(format_args!("  exactly {}", line.exact))?;
         report.push(serde_json::json!({"charge": charge.key, "name": charge.name, "line": line}));
@@ -51,9 +47,69 @@ pub(super) fn run(args: &Price, out: &mut Out) -> Result<Verdict, CliError> {
     out.line(format_args!("\nTotal {total} (before tax)"))?;
     out.value(&serde_json::json!({
         "book": book.reference.to_string(), "sha256": book.digest, "plan": plan.key,
-        "lines": report, "total": total,
+        "phase": args.phase, "lines": report, "total": total,
     }))?;
     Ok(Verdict::Done)
+}
+
+/// Usage by meter, as `--usage` says it.
+fn usage_of(args: &Price, book: &PriceBook) -> Result<BTreeMap<MeterKey, Usage>, CliError> {
+    let mut usage: BTreeMap<MeterKey, Usage> = BTreeMap::new();
+    for pair in &args.usage {
+        let (name, units) =
+            parse_pair("--usage", "METER=UNITS, for example api_calls=150000", pair)?;
+        let (name, window) = match name.split_once(':') {
+            Some((name, window)) => (name, Some(window)),
+            None => (name, None),
+        };
+        let meter = MeterKey::new(name)
+            .map_err(|error| CliError::asked(format!("--usage {pair:?}: {error}")))?;
+        if book.meter(&meter).is_none() {
+            let known: Vec<&str> = book.meters.iter().map(|meter| meter.key.as_str()).collect();
+            let hint = format!(" in {} (it has: {})", book.reference, known.join(", "));
+            return Err(EngineError::not_found("meter", meter, &hint).into());
+        }
+        let twice = || CliError::asked(format!("--usage names meter {name} twice"));
+        match (window, usage.remove(&meter)) {
+            (None, None) => {
+                usage.insert(meter, Usage::units(units.exact()));
+            }
+            (None, Some(_)) => return Err(twice()),
+            (Some(window), known) => {
+                let mut cells = known.map(|usage| usage.cells).unwrap_or_default();
+                let dimensions = in_window(window);
+                let known = cells.iter().any(|cell| cell.dimensions == dimensions);
+                if known || args.usage.iter().any(|pair| pair.starts_with(&format!("{name}="))) {
+                    return Err(twice());
+                }
+                cells.push(Cell { dimensions, units: units.exact() });
+                usage.insert(meter, Usage::cells(cells));
+            }
+        }
+    }
+    Ok(usage)
+}
+
+/// Quantity by licensed charge, as `--quantity` says it.
+fn quantities_of(args: &Price, plan: &Plan) -> Result<BTreeMap<String, Quantity>, CliError> {
+    let mut quantities = BTreeMap::new();
+    for pair in &args.quantity {
+        let (charge, units) = parse_pair("--quantity", "CHARGE=UNITS, for example seats=5", pair)?;
+        let licensed: Vec<&str> = plan
+            .charges
+            .iter()
+            .filter(|charge| charge.licensed)
+            .map(|charge| charge.key.as_str())
+            .collect();
+        if !licensed.contains(&charge) {
+            let hint = format!(" in plan {} (it has: {})", plan.key, licensed.join(", "));
+            return Err(EngineError::not_found("licensed charge", charge, &hint).into());
+        }
+        if quantities.insert(charge.to_owned(), units).is_some() {
+            return Err(CliError::asked(format!("--quantity names charge {charge} twice")));
+        }
+    }
+    Ok(quantities)
 }
 
 fn find(name: &str) -> Result<PriceBook, CliError> {
@@ -74,13 +130,14 @@ fn find(name: &str) -> Result<PriceBook, CliError> {
     super::pricing::read(path)
 }
 
-fn parse_usage(pair: &str) -> Result<(MeterKey, Quantity), CliError> {
-    let wrong = |why: String| CliError::asked(format!("--usage {pair:?}: {why}"));
-    let (meter, units) = pair
-        .split_once('=')
-        .ok_or_else(|| wrong("write METER=UNITS, for example api_calls=150000".to_owned()))?;
-    let meter = MeterKey::new(meter).map_err(|error| wrong(error.to_string()))?;
+fn parse_pair<'a>(
+    option: &str,
+    form: &str,
+    pair: &'a str,
+) -> Result<(&'a str, Quantity), CliError> {
+    let wrong = |why: String| CliError::asked(format!("{option} {pair:?}: {why}"));
+    let (name, units) = pair.split_once('=').ok_or_else(|| wrong(format!("write {form}")))?;
     let units =
         units.parse().map_err(|error: counterfoil_types::DecimalError| wrong(error.to_string()))?;
-    Ok((meter, units))
+    Ok((name, units))
 }
