@@ -25,16 +25,20 @@ pub(super) fn run(args: &Price, out: &mut Out) -> Result<Verdict, CliError> {
     let usage = usage_of(args, &book)?;
     let quantities = quantities_of(args, &plan)?;
     let context = RateContext::new(currency, book.rounding);
-    let mut total = Money::zero(currency);
-    let mut report = Vec::new();
-    let phase = args.phase.as_ref().map_or_else(String::new, |phase| format!(", phase {phase}"));
-    out.line(format_args!("{} {} (one full period{phase})", book.reference, plan.name))?;
+    // All of it before the first word: what cannot be rated leaves no half result.
+    let mut lines = Vec::with_capacity(plan.charges.len());
     for charge in &plan.charges {
         let units = match &charge.meter {
             Some(meter) => usage.get(meter).cloned(),
             None => quantities.get(&charge.key).map(|units| Usage::units(units.exact())),
         };
-        let line = rate(charge, &units.unwrap_or_default(), &context)?;
+        lines.push((charge, rate(charge, &units.unwrap_or_default(), &context)?));
+    }
+    let mut total = Money::zero(currency);
+    let mut report = Vec::new();
+    let phase = args.phase.as_ref().map_or_else(String::new, |phase| format!(", phase {phase}"));
+    out.line(format_args!("{} {} (one full period{phase})", book.reference, plan.name))?;
+    for (charge, line) in lines {
         total = total.checked_add(line.amount)?;
         out.line(format_args!("\n{}: {}", charge.name, line.amount))?;
         for part in &line.parts {
