@@ -3,6 +3,30 @@
 //!
 //! Architecture invariant: nothing here does I/O, reads a clock or makes random numbers, and no
 //! operation on an amount can round without naming its rounding mode.
+//!
+//! Periods tile time on the local calendar, each boundary computed from the anchor:
+//!
+//! ```
+//! use counterfoil_types::{Interval, IntervalUnit, Schedule, Zone, civil};
+//!
+//! let zone: Zone = "Europe/Berlin".parse().unwrap();
+//! let monthly = Interval::one(IntervalUnit::Month);
+//! let schedule = Schedule::new(monthly, civil::datetime(2026, 1, 31, 0, 0, 0, 0), zone).unwrap();
+//! let february = schedule.period(1).unwrap();
+//! assert_eq!(february.start.to_string(), "2026-02-27T23:00:00Z"); // local midnight of the 28th
+//! assert_eq!(february.end.to_string(), "2026-03-30T22:00:00Z"); // the 31st again, summer time
+//! ```
+//!
+//! Amounts are split without losing a cent, ties to the earlier item:
+//!
+//! ```
+//! use counterfoil_types::{Exact, split_largest_remainder};
+//!
+//! let exact = |text: &str| Exact::parse(text).unwrap();
+//! let weights = [exact("1"), exact("1"), exact("1")];
+//! let shares = split_largest_remainder(&exact("100"), &weights, 2).unwrap();
+//! assert_eq!(shares, [exact("33.34"), exact("33.33"), exact("33.33")]);
+//! ```
 
 pub mod billing_day;
 pub mod canonical;
