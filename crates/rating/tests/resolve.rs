@@ -375,3 +375,66 @@ fn units_shrink_with_the_period_and_prices_do_not() {
         {"block_size": 2, "max_blocks": 4, "block_price": "5"}, {"block_size": 2, "block_price": "1"}]}));
     assert_eq!(exact(&blocks, 8, &half), "12", "4 units in two blocks, 4 units in two more");
 }
+
+fn tokens(maximum: &str) -> counterfoil_rating::Charge {
+    let mut plan = plan_json();
+    plan["charge"][2] = json!({"key": "tokens", "meter": "tokens", "model": "per_unit",
+        "unit_price": "2", "maximum": maximum, "priced_in": "credits"});
+    plan["in"] = json!({});
+    plan["charge"][0]["in"] = json!({});
+    plan["charge"][1]["in"] = json!({});
+    plan["phase"] = json!([]);
+    resolved(plan, Some(Currency::EUR), None, json!({})).unwrap().charges.remove(2)
+}
+
+#[test]
+fn a_cap_in_credits_counts_the_money_billed_before() {
+    use counterfoil_rating::{Position, price_part};
+    // 100 credits are 0.92 euro; 30 tokens are 60 credits, 0.552 euro.
+    let charge = tokens("100");
+    let of = |units: i64| Usage::units(Exact::from(units));
+    let first =
+        price_part(&charge, &of(0), &of(30), Position::First, &Exact::ZERO, &Exact::ONE).unwrap();
+    assert_eq!(first.exact.to_string(), "0.552");
+    let last =
+        price_part(&charge, &of(30), &of(90), Position::Last, &first.exact, &Exact::ONE).unwrap();
+    assert_eq!(last.exact.to_string(), "0.368", "the 40 credits that were left");
+    assert_eq!(last.factor, Some(charge.factor.clone()));
+}
+
+#[test]
+fn a_difference_of_lines_keeps_a_factor_only_where_both_have_it() {
+    let charge = tokens("100000");
+    let context = RateContext::new(Currency::EUR, MODE);
+    let line = |charge: &counterfoil_rating::Charge, units: i64| {
+        rate(charge, &Usage::units(Exact::from(units)), &context).unwrap()
+    };
+    let late = counterfoil_rating::delta(&line(&charge, 500), &line(&charge, 300)).unwrap();
+    assert_eq!(late.factor, Some(charge.factor.clone()));
+    let part = &late.parts[0];
+    let product = part.quantity.mul(&part.price.unwrap().exact()).mul(&charge.factor);
+    assert_eq!(product, part.exact);
+    let mut other = charge.clone();
+    other.factor = Exact::ONE;
+    let mixed = counterfoil_rating::delta(&line(&charge, 500), &line(&other, 300)).unwrap();
+    assert!(mixed.factor.is_none() && mixed.parts.iter().all(|part| part.price.is_none()));
+    assert_eq!(mixed.exact, mixed.parts.iter().map(|part| &part.exact).sum());
+}
+
+#[test]
+fn usage_below_zero_that_counts_as_zero_prices_no_cells() {
+    use counterfoil_rating::{Cell, Charge, ChargeSpec};
+    let spec: ChargeSpec =
+        serde_json::from_value(json!({"key": "x", "meter": "m", "model": "matrix",
+        "negative_usage": "clamp_to_zero", "default_unit_price": "1",
+        "rates": [{"when": {"k": "a"}, "unit_price": "5"}]}))
+        .unwrap();
+    let charge = Charge::try_from(&spec).unwrap();
+    let cell = |value: &str, units: i64| Cell {
+        dimensions: [("k".to_owned(), value.to_owned())].into(),
+        units: units.into(),
+    };
+    let usage = Usage::cells(vec![cell("a", -3), cell("b", 2)]);
+    let line = rate(&charge, &usage, &RateContext::new(Currency::USD, MODE)).unwrap();
+    assert!(line.amount.is_zero(), "{}", line.amount);
+}
