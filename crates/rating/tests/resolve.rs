@@ -3,7 +3,7 @@
 #![cfg(test)]
 
 use counterfoil_rating::{
-    LatePolicy, Overrides, Plan, PlanSpec, RateContext, Rates, Terms, Usage, rate,
+    LatePolicy, Overrides, PartKind, Plan, PlanSpec, RateContext, Rates, Terms, Usage, rate,
 };
 use counterfoil_types::{Currency, Exact, Period, Rounding, Timestamp, Zone};
 use serde_json::{Value, json};
@@ -106,6 +106,8 @@ fn phases_change_prices_and_trials_cost_nothing() {
         for charge in &trial.charges {
             let line = rate(charge, &Usage::units(Exact::from(units)), &context).unwrap();
             assert!(line.amount.is_zero() && line.exact.is_zero(), "{} of {units}", charge.key);
+            let raised = line.parts.iter().any(|part| part.kind == PartKind::MinimumTopUp);
+            assert!(!raised, "no minimum in a trial");
         }
     }
     let shown = rate(&trial.charges[0], &Usage::units(Exact::from(1000i64)), &context).unwrap();
@@ -339,6 +341,8 @@ fn a_licence_is_priced_whole_and_then_prorated() {
             assert_eq!(part.quantity.mul(&price.exact()), part.exact, "each part explains itself");
         }
     }
+    assert_eq!(line.parts[0].kind, PartKind::Included);
+    assert_eq!(line.parts[0].quantity, Exact::ONE, "the included seat stays one");
     let many = rate(seats, &Usage::units(Exact::from(50i64)), &context.prorated(part)).unwrap();
     assert_eq!(many.amount.to_string(), "54.84 USD", "the maximum shrinks too");
 }
