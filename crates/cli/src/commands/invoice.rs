@@ -118,7 +118,10 @@ pub(crate) fn show(invoice: &Invoice, out: &mut Out) -> Result<(), CliError> {
         if line.rated.parts.len() > 1 {
             for part in &line.rated.parts {
                 rows.push(vec![
-                    format!("  · {}", explain_part(part, line.rated.factor.as_ref(), body.currency)),
+                    format!(
+                        "  · {}",
+                        explain_part(part, line.rated.factor.as_ref(), body.currency)
+                    ),
                     String::new(),
                     String::new(),
                 ]);
