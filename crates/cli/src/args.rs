@@ -1,10 +1,16 @@
 //! The command line, as clap reads it.
 
+mod contract;
+mod money;
+
 use std::path::PathBuf;
 
 use clap::{Args as ClapArgs, Parser, Subcommand};
 use counterfoil_engine::report::AsOf;
 use counterfoil_types::{Currency, CustomerId, PlanKey, SubscriptionId, TenantId, Timestamp};
+
+pub(crate) use contract::{Clock, CustomerAdd, Late, Subscription, When};
+pub(crate) use money::{CreditNote, Dunning, Grant, Payment};
 
 /// Usage billing you can prove: an immutable event ledger, exact pricing, explained invoices.
 #[derive(Debug, Parser)]
@@ -72,9 +78,48 @@ pub(crate) enum Command {
     /// Customers.
     #[command(subcommand)]
     Customer(Customer),
-    /// Subscriptions.
+    /// Subscriptions: start, change, pause, end.
     #[command(subcommand)]
     Subscription(Subscription),
+    /// Payments and what customers have in credit.
+    #[command(subcommand)]
+    Payment(Payment),
+    /// Credit notes.
+    #[command(subcommand)]
+    CreditNote(CreditNote),
+    /// Prepaid credits and granted units.
+    #[command(subcommand)]
+    Grant(Grant),
+    /// What is owed beyond its terms, and the steps of dunning.
+    #[command(subcommand)]
+    Dunning(Dunning),
+    /// Bill inside a period: what has passed its plan's threshold, or one subscription on demand.
+    #[command(
+        after_help = "Examples:\n  counterfoil bill --thresholds\n  counterfoil bill acme-payg"
+    )]
+    Bill {
+        /// Bill this subscription now, whatever the threshold.
+        #[arg(required_unless_present = "thresholds")]
+        subscription: Option<SubscriptionId>,
+        /// Bill all subscriptions whose unbilled spending has passed the `bill_at` of their plan.
+        #[arg(long, conflicts_with = "subscription")]
+        thresholds: bool,
+    },
+    /// One document for a parent and its children.
+    #[command(
+        after_help = "Examples:\n  counterfoil consolidate --period 2026-10\n  counterfoil consolidate --list"
+    )]
+    Consolidate {
+        /// The month.
+        #[arg(long, required_unless_present = "list")]
+        period: Option<String>,
+        /// List consolidated invoices.
+        #[arg(long)]
+        list: bool,
+    },
+    /// Test clocks (test mode only): freeze and advance time for the tenant or one customer.
+    #[command(subcommand)]
+    Clock(Clock),
     /// Price books.
     #[command(subcommand)]
     Pricing(Pricing),
@@ -210,6 +255,27 @@ pub(crate) enum Invoice {
         /// Its number or id.
         invoice: String,
     },
+    /// Withdraw a pending or overdue invoice.
+    Void {
+        /// Its number or id.
+        invoice: String,
+        /// Why.
+        #[arg(long)]
+        reason: String,
+    },
+    /// Issue a voided invoice again, as it comes to now.
+    Reissue {
+        /// Number or id of the voided one.
+        invoice: String,
+    },
+    /// Give an overdue invoice up.
+    WriteOff {
+        /// Its number or id.
+        invoice: String,
+        /// Why.
+        #[arg(long)]
+        reason: String,
+    },
     /// Write invoices to a file.
     #[command(after_help = "Example:\n  counterfoil invoice export --format csv --out october.csv")]
     Export {
@@ -239,24 +305,16 @@ pub(crate) enum Customer {
     #[command(
         after_help = "Example:\n  counterfoil customer add acme --name 'Acme Ltd' --currency USD --zone America/New_York --tax 'Sales tax=8.875'"
     )]
-    Add {
-        /// The name events carry.
+    Add(Box<CustomerAdd>),
+    /// Move a customer to another time zone, from the end of its open periods on.
+    Zone {
+        /// The customer.
         id: CustomerId,
-        /// Shown on invoices.
-        #[arg(long)]
-        name: String,
-        /// Currency of its invoices (ISO 4217).
-        #[arg(long)]
-        currency: String,
-        /// IANA time zone of its billing periods.
-        #[arg(long, default_value = "UTC")]
+        /// IANA time zone.
         zone: String,
-        /// Where invoices go.
+        /// Local day; the periods open then are the last in the old zone [default: today].
         #[arg(long)]
-        email: Option<String>,
-        /// A tax rate, NAME=PERCENT; may be given several times.
-        #[arg(long)]
-        tax: Vec<String>,
+        on: Option<jiff::civil::Date>,
     },
     /// Add customers and their subscriptions from a TOML file.
     Import {
@@ -270,43 +328,6 @@ pub(crate) enum Customer {
         /// The customer.
         id: CustomerId,
     },
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum Subscription {
-    /// Put a customer on a plan.
-    #[command(
-        after_help = "Example:\n  counterfoil subscription start acme-payg --customer acme --book metering-engine --plan payg --start 2026-10-01"
-    )]
-    Start {
-        /// Name of the subscription.
-        id: SubscriptionId,
-        /// The customer.
-        #[arg(long)]
-        customer: CustomerId,
-        /// Name of the price book.
-        #[arg(long)]
-        book: String,
-        /// The plan.
-        #[arg(long)]
-        plan: PlanKey,
-        /// First local day.
-        #[arg(long)]
-        start: jiff::civil::Date,
-        /// First local day it no longer covers.
-        #[arg(long)]
-        end: Option<jiff::civil::Date>,
-    },
-    /// End a subscription.
-    End {
-        /// The subscription.
-        id: SubscriptionId,
-        /// First local day it no longer covers.
-        #[arg(long)]
-        on: jiff::civil::Date,
-    },
-    /// List subscriptions.
-    List,
 }
 
 #[derive(Debug, Subcommand)]

@@ -1,11 +1,15 @@
 //! The commands, one file each.
 
+mod after;
 mod backtest;
 mod calendar;
+mod credit_note;
 mod customer;
 mod doctor;
+mod grant;
 mod ingest;
 mod invoice;
+mod payment;
 mod price;
 mod pricing;
 mod quickstart;
@@ -75,6 +79,15 @@ async fn with_store(
         Command::Invoice(command) => invoice::run(engine, command, out).await,
         Command::Customer(command) => customer::run(engine, command, out).await,
         Command::Subscription(command) => subscription::run(engine, command, out).await,
+        Command::Payment(command) => payment::run(engine, command, out).await,
+        Command::CreditNote(command) => credit_note::run(engine, command, out).await,
+        Command::Grant(command) => grant::run(engine, command, out).await,
+        Command::Dunning(command) => after::dunning(engine, command, out).await,
+        Command::Bill { subscription, thresholds: _ } => {
+            after::bill(engine, subscription, out).await
+        }
+        Command::Consolidate { period, list: _ } => after::consolidate(engine, period, out).await,
+        Command::Clock(command) => after::clock(engine, config, command, out).await,
         Command::Pricing(command) => pricing::run(engine, command, out).await,
         Command::Calendar { subscription, count } => {
             calendar::run(engine, &subscription, count, out).await

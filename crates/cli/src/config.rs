@@ -40,6 +40,8 @@ pub(crate) struct Config {
     pub(crate) tenant: TenantId,
     /// Lanes for a new tenant.
     pub(crate) lanes: u16,
+    /// Whether the clock may be set.
+    pub(crate) test_mode: bool,
     /// A clock that stands still, in test mode.
     pub(crate) now: Option<Timestamp>,
     /// Bounds of a run.
@@ -96,6 +98,7 @@ pub(crate) fn load(global: &Global) -> Result<Config, CliError> {
         database,
         tenant,
         lanes,
+        test_mode,
         now: global.now,
         bounds,
         series: file.series.unwrap_or_else(|| "INV".to_owned()),

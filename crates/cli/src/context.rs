@@ -16,6 +16,9 @@ pub(crate) async fn engine(config: &Config) -> Result<(Engine, SqliteStore), Cli
         None => Arc::new(SystemClock),
     };
     let shared = Arc::new(store.clone());
-    let engine = Engine::open(shared, clock, &config.tenant, config.lanes).await?;
+    let mut engine = Engine::open(shared, clock, &config.tenant, config.lanes).await?;
+    if config.test_mode {
+        engine = engine.with_test_clocks().await?;
+    }
     Ok((engine, store))
 }

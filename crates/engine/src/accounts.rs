@@ -1,13 +1,17 @@
 //! Customers and subscriptions.
 
-use counterfoil_invoicing::{Customer, Cycles, Subscription};
+use counterfoil_invoicing::{Customer, Subscription};
+use counterfoil_rating::LatePolicy;
 use counterfoil_store::{Commit, Write};
-use counterfoil_types::{CustomerId, SubscriptionId, Timestamp};
+use counterfoil_types::{CustomerId, MeterKey, SubscriptionId};
 
-use crate::{Books, Engine, EngineError};
+use crate::{Books, Engine, EngineError, contract::Account, contracts::check_contract};
 
 /// Rows fetched at a time.
 pub(crate) const PAGE: u32 = 500;
+/// Setting that says that some customer has late events credited by notes, so that runs look for
+/// them.
+pub(crate) const CREDIT_NOTE_CUSTOMERS: &str = "late/credit_note";
 
 impl Engine {
     /// Creates or replaces a customer.
@@ -22,22 +26,31 @@ impl Engine {
                 return Ok(());
             }
             let subscribed = self.subscriptions_of(&customer.id).await?;
-            if !subscribed.is_empty()
-                && (stored.currency != customer.currency || stored.zone != customer.zone)
-            {
+            if !subscribed.is_empty() && stored.currency != customer.currency {
                 return Err(EngineError::refused(format!(
-                    "customer {} has subscriptions; its currency and zone cannot change any more",
+                    "customer {} has subscriptions; its currency cannot change any more",
+                    customer.id
+                )));
+            }
+            if !subscribed.is_empty() && stored.zone != customer.zone {
+                return Err(EngineError::refused(format!(
+                    "customer {} has subscriptions; change its zone with `counterfoil customer zone`, which says from when",
                     customer.id
                 )));
             }
         }
-        let now = self.clock.now();
+        self.check_parent(customer).await?;
+        let now = self.now();
         let body = serde_json::to_value(customer)?;
         let digest = counterfoil_types::Digest::of(body.to_string().as_bytes());
         // With the time: a customer may go back to what it was before, and that is a fact too.
         let key = format!("customer.put/{}/{}/{}", customer.id, now.micros(), digest.short());
-        let commit =
+        let mut commit =
             Commit::of(Write::PutCustomer(customer.clone())).fact("customer.put", key, now, body);
+        if customer.late_events == Some(LatePolicy::CreditNote) {
+            let value = Some("some".to_owned());
+            commit.writes.push(Write::Set { key: CREDIT_NOTE_CUSTOMERS.to_owned(), value });
+        }
         Ok(self.store.commit(&self.tenant.id, &commit).await?)
     }
 
@@ -83,6 +96,19 @@ impl Engine {
         }
     }
 
+    /// Customer, subscription and cycles of a subscription.
+    ///
+    /// # Errors
+    /// When something does not exist.
+    pub async fn account(
+        &self,
+        books: &Books,
+        subscription: Subscription,
+    ) -> Result<Account, EngineError> {
+        let customer = self.customer(&subscription.customer).await?;
+        Account::new(books, customer, subscription)
+    }
+
     /// Starts a subscription. Starting the same one again changes nothing.
     ///
     /// # Errors
@@ -104,19 +130,19 @@ impl Engine {
         }
         let books = self.books().await?;
         let start = customer.zone.instant(subscription.start.at(0, 0, 0, 0))?;
-        let (book, plan) = books.plan_at(subscription, start, &customer.zone)?;
-        if book.currency != customer.currency {
+        let (book, _) = books.plan_at(subscription, start, &customer.zone)?;
+        if !book.currencies().contains(&customer.currency) {
             return Err(EngineError::refused(format!(
                 "customer {} is billed in {}, price book {} is in {}",
                 customer.id, customer.currency, book.reference, book.currency
             )));
         }
-        // Periods must be computable for as long as anyone will look at them.
-        Cycles::of(subscription, plan, &customer.zone)?.cycle(1)?;
+        let account = Account::new(&books, customer.clone(), subscription.clone())?;
+        check_contract(&books, &account)?;
         for other in self.subscriptions_of(&customer.id).await? {
-            self.refuse_double_billing(&books, subscription, &other, start, &customer)?;
+            refuse_double_billing(&books, subscription, &other)?;
         }
-        let now = self.clock.now();
+        let now = self.now();
         let commit = Commit::of(Write::PutSubscription(subscription.clone())).fact(
             "subscription.started",
             format!("subscription.started/{}", subscription.id),
@@ -126,62 +152,57 @@ impl Engine {
         Ok(self.store.commit(&self.tenant.id, &commit).await?)
     }
 
-    fn refuse_double_billing(
-        &self,
-        books: &Books,
-        new: &Subscription,
-        other: &Subscription,
-        at: Timestamp,
-        customer: &Customer,
-    ) -> Result<(), EngineError> {
-        if !new.overlaps(other) {
-            return Ok(());
-        }
-        let (_, plan) = books.plan_at(new, at, &customer.zone)?;
-        let other_start = customer.zone.instant(other.start.at(0, 0, 0, 0))?;
-        let (_, other_plan) = books.plan_at(other, other_start, &customer.zone)?;
-        let shared = plan.charges.iter().filter_map(|charge| charge.meter.as_ref()).find(|meter| {
-            other_plan.charges.iter().any(|charge| charge.meter.as_ref() == Some(*meter))
-        });
-        match shared {
-            Some(meter) => Err(EngineError::refused(format!(
-                "subscription {} would overlap subscription {} of the same customer, and both bill meter {meter}: the same usage would be billed twice. End the other one first",
-                new.id, other.id
-            ))),
-            None => Ok(()),
-        }
-    }
-
-    /// Ends a subscription: `end` is the first local day it no longer covers.
-    ///
-    /// # Errors
-    /// When it does not exist, would end before it starts, or has ended already.
-    pub async fn end_subscription(
-        &self,
-        id: &SubscriptionId,
-        end: jiff::civil::Date,
-    ) -> Result<Subscription, EngineError> {
-        let mut subscription = self.subscription(id).await?;
-        if subscription.end == Some(end) {
-            return Ok(subscription);
-        }
-        if let Some(ended) = subscription.end {
+    /// A parent pays for others and is paid for by nobody, and is billed in the same currency.
+    async fn check_parent(&self, customer: &Customer) -> Result<(), EngineError> {
+        let Some(parent) = &customer.parent else { return Ok(()) };
+        let parent = self.customer(parent).await?;
+        if parent.parent.is_some() {
             return Err(EngineError::refused(format!(
-                "subscription {id} ended on {ended} already"
+                "customer {} has a parent itself; name the one that pays",
+                parent.id
             )));
         }
-        if end <= subscription.start {
-            return Err(EngineError::refused("a subscription must end after it starts"));
+        if parent.currency != customer.currency {
+            return Err(EngineError::refused(format!(
+                "customer {} is billed in {}, its parent {} in {}",
+                customer.id, customer.currency, parent.id, parent.currency
+            )));
         }
-        subscription.end = Some(end);
-        let now = self.clock.now();
-        let commit = Commit::of(Write::PutSubscription(subscription.clone())).fact(
-            "subscription.ended",
-            format!("subscription.ended/{id}"),
-            now,
-            serde_json::json!({"subscription": id, "end": end.to_string()}),
-        );
-        self.store.commit(&self.tenant.id, &commit).await?;
-        Ok(subscription)
+        Ok(())
+    }
+}
+
+/// Meters that a subscription prices at one time or another.
+fn meters_of(books: &Books, subscription: &Subscription) -> Result<Vec<MeterKey>, EngineError> {
+    let mut meters = Vec::new();
+    let days = std::iter::once(subscription.start).chain(subscription.cuts());
+    for day in days {
+        let terms = subscription.terms_on(day);
+        let book = books.version(&terms, day)?;
+        let add_ons = terms.add_ons.iter().map(|add_on| &add_on.plan);
+        for plan in std::iter::once(&terms.plan).chain(add_ons) {
+            let charges = &books.plan(book, plan)?.charges;
+            meters.extend(charges.iter().filter_map(|charge| charge.meter.clone()));
+        }
+    }
+    Ok(meters)
+}
+
+/// Two subscriptions that cover a common day may not price a common meter.
+pub(crate) fn refuse_double_billing(
+    books: &Books,
+    new: &Subscription,
+    other: &Subscription,
+) -> Result<(), EngineError> {
+    if new.id == other.id || !new.overlaps(other) {
+        return Ok(());
+    }
+    let others = meters_of(books, other)?;
+    match meters_of(books, new)?.into_iter().find(|meter| others.contains(meter)) {
+        Some(meter) => Err(EngineError::refused(format!(
+            "subscription {} would overlap subscription {} of the same customer, and both bill meter {meter}: the same usage would be billed twice. End the other one first",
+            new.id, other.id
+        ))),
+        None => Ok(()),
     }
 }

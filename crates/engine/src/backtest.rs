@@ -5,17 +5,15 @@
 //! period on both sides, so the difference is the prices' alone. Taxes are left out.
 
 use counterfoil_catalog::PriceBook;
-use counterfoil_invoicing::{Customer, LineKind};
-use counterfoil_rating::{Plan, Timing, spec::Recurrence};
-use counterfoil_types::{CustomerId, Exact, Money, Period, PlanKey, SubscriptionId};
+use counterfoil_invoicing::Cycle;
+use counterfoil_types::{CustomerId, Money, PlanKey, SubscriptionId};
 use serde::Serialize;
 
 use crate::{
     Books, Engine, EngineError,
     accounts::PAGE,
-    draft::{Account, As, Rating, line, plan_minimum},
+    draft::{Account, As, Scope},
     run::Month,
-    usage::CustomerUsage,
 };
 
 /// One subscription before and after.
@@ -80,9 +78,6 @@ impl Engine {
             let Some(last) = page.last() else { break };
             after = Some(last.id.clone());
             for subscription in page {
-                if subscription.book != book.reference.name {
-                    continue;
-                }
                 let id = subscription.id.clone();
                 let account = self.account(&known, subscription).await?;
                 match self.backtest_account(&known, book, &account, from, to).await {
@@ -126,69 +121,73 @@ impl Engine {
             after: zero,
             difference: zero,
         };
-        let new_plan = tried.plan(&row.plan).ok_or_else(|| {
-            EngineError::not_found("plan", &row.plan, &format!(" in {}", tried.reference))
-        })?;
         let lane = self.tenant.lane_of(&customer.id);
-        let new_books = known.with_meters_of(tried);
-        for cycle in account.cycles.due(start, end.min(self.now()))? {
-            let (Some(period), Some(full)) = (cycle.closes, cycle.closes_full) else { continue };
-            let (book, plan) =
-                known.plan_at(&account.subscription, period.start, &customer.zone)?;
-            let (old_usage, new_usage) = loop {
+        let trying = known.trying(tried);
+        let after_account = Account::new(&trying, customer.clone(), account.subscription.clone())?;
+        for cycle in account.cycles.due(start, end.min(self.now_of(&customer.id)))? {
+            let Some(period) = cycle.closes else { continue };
+            let terms = account.terms_at(period.start)?;
+            if terms.book != tried.reference.name {
+                continue;
+            }
+            let same = after_account.cycles.cycle(cycle.number)?;
+            let same = same.filter(|other| other.closes == cycle.closes).ok_or_else(|| {
+                EngineError::refused(format!(
+                    "plan {} has other billing periods in {}",
+                    terms.plan, tried.reference
+                ))
+            })?;
+            let (old, new) = loop {
                 let view = self.lane_view(lane).await?;
                 let at = As::Of(&view);
-                let Some(old) = self.plan_usage(known, plan, customer, period, at).await? else {
-                    continue;
-                };
+                let Some(old) = self.whole(known, account, &cycle, at).await? else { continue };
                 // A meter that is not registered has no aggregates: its usage is folded.
                 let at = if known.knows_meters_of(tried) { at } else { As::Rebuilt(view.head) };
-                let new = self.plan_usage(&new_books, new_plan, customer, period, at).await?;
-                if let Some(new) = new {
+                if let Some(new) = self.whole(&trying, &after_account, &same, at).await? {
                     break (old, new);
                 }
             };
-            let first = cycle.number == 1;
-            let before = cost(known, customer, (book, plan), &old_usage, (period, full), first)?;
-            let after =
-                cost(&new_books, customer, (tried, new_plan), &new_usage, (period, full), first)?;
-            row.before = row.before.checked_add(before)?;
-            row.after = row.after.checked_add(after)?;
+            row.before = row.before.checked_add(old)?;
+            row.after = row.after.checked_add(new)?;
             row.periods += 1;
         }
         row.difference = row.after.checked_sub(row.before)?;
         Ok(row)
     }
-}
 
-/// All charges of a plan for one period, in advance and in arrears, before tax.
-fn cost(
-    books: &Books,
-    customer: &Customer,
-    (book, plan): (&PriceBook, &Plan),
-    usage: &CustomerUsage,
-    (period, full): (Period, Period),
-    first: bool,
-) -> Result<Money, EngineError> {
-    let mut total = Money::zero(book.currency);
-    // As on invoices, the plan's minimum looks at what is billed in arrears.
-    let mut arrears = Exact::ZERO;
-    for charge in &plan.charges {
-        if charge.recurrence == Recurrence::Once && !first {
-            continue;
+    /// All that a cycle's period costs, fees in advance included, before credits and tax; `None`
+    /// when the projector moved.
+    async fn whole(
+        &self,
+        books: &Books,
+        account: &Account,
+        cycle: &Cycle,
+        at: As<'_>,
+    ) -> Result<Option<Money>, EngineError> {
+        // The period's own advance fees stand on the invoice before its closing.
+        let Some(before) =
+            cycle.number.checked_sub(1).map(|number| account.cycles.cycle(number)).transpose()?
+        else {
+            return Ok(Some(Money::zero(account.customer.currency)));
+        };
+        let closing = Cycle { opens: None, opens_full: None, ..*cycle };
+        let scope = Scope::default();
+        let Some(found) = self.expected(books, account, &closing, &scope, at).await? else {
+            return Ok(None);
+        };
+        let mut total = Money::zero(account.customer.currency);
+        for line in &found.lines {
+            total = total.checked_add(line.amount)?;
         }
-        let in_arrears = charge.is_metered() || charge.timing == Timing::Arrears;
-        let kind = if charge.is_metered() { LineKind::Usage } else { LineKind::FeeArrears };
-        let rating = Rating { kind, charge, plan, book, period, full };
-        let line = line(books, customer, &rating, Some(usage))?;
-        total = total.checked_add(line.amount)?;
-        if in_arrears {
-            arrears = arrears.add(&line.amount.exact());
+        if let Some(before) = before {
+            let opening = Cycle { closes: None, closes_full: None, ..before };
+            let Some(found) = self.expected(books, account, &opening, &scope, at).await? else {
+                return Ok(None);
+            };
+            for line in &found.lines {
+                total = total.checked_add(line.amount)?;
+            }
         }
+        Ok(Some(total))
     }
-    if let Some(minimum) = plan_minimum(plan, book, (period, full), &customer.zone)? {
-        let line = minimum.line(&arrears, period, book.currency, book.rounding)?;
-        total = total.checked_add(line.amount)?;
-    }
-    Ok(total)
 }

@@ -1,13 +1,18 @@
 //! Price books: publishing them, and finding the version that prices a period.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use counterfoil_catalog::PriceBook;
-use counterfoil_invoicing::{InvoiceState, Subscription};
+use counterfoil_invoicing::{InvoiceState, Patch, Rhythm, Subscription, Terms};
 use counterfoil_metering::{Aggregation, EVENTS_METER, Meter, MeterSpec};
 use counterfoil_rating::Plan;
 use counterfoil_store::{BookRow, Commit, InvoiceFilter, MeterRow, Write};
-use counterfoil_types::{BookRef, MeterKey, SubscriptionId, Timestamp, Zone};
+use counterfoil_types::{
+    BookRef, Currency, MeterKey, PlanKey, SubscriptionId, Timestamp, Zone, civil::Date,
+};
 
 use crate::{Engine, EngineError, accounts::PAGE};
 
@@ -18,7 +23,12 @@ pub struct Books {
     books: BTreeMap<String, Vec<Arc<PriceBook>>>,
     /// Meters by key.
     meters: BTreeMap<MeterKey, Meter>,
+    /// Plans resolved before: a run asks for the same few again and again.
+    resolved: Arc<Mutex<HashMap<ResolvedKey, Arc<Plan>>>>,
 }
+
+/// Book, plan, currency, phase and the customer's own terms as text.
+type ResolvedKey = (BookRef, PlanKey, Currency, Option<String>, String);
 
 impl Books {
     /// All meters.
@@ -33,7 +43,7 @@ impl Books {
     pub fn with_meters_of(&self, book: &PriceBook) -> Self {
         let mut meters = self.meters.clone();
         meters.extend(book.meters.iter().map(|meter| (meter.key.clone(), meter.clone())));
-        Self { books: self.books.clone(), meters }
+        Self { books: self.books.clone(), meters, resolved: Arc::default() }
     }
 
     /// Whether all meters of a book are registered as the book defines them.
@@ -54,19 +64,25 @@ impl Books {
         versions.iter().find(|book| book.reference == *reference)
     }
 
-    /// The version that prices a period starting at `start` in `zone`: the last one effective on
-    /// that local day. Subscriptions move to a new version at the first period that starts under
-    /// it, never within a period.
+    /// The same snapshot in which a book is priced by `tried` alone, whatever the day; its meters
+    /// are added, its definitions preferred.
+    #[must_use]
+    pub fn trying(&self, tried: &PriceBook) -> Self {
+        let mut books = self.with_meters_of(tried);
+        let mut tried = tried.clone();
+        tried.effective_from = Date::MIN;
+        books.books.insert(tried.reference.name.clone(), vec![Arc::new(tried)]);
+        books
+    }
+
+    /// The version that prices what begins on `day`: the last one effective then, or the one the
+    /// terms are pinned to. Subscriptions move to a new version at the first period that starts
+    /// under it, never within a period.
     ///
     /// # Errors
-    /// When no version is in force on that day, or `start` is out of range.
-    pub fn in_force(
-        &self,
-        name: &str,
-        start: Timestamp,
-        zone: &Zone,
-    ) -> Result<&Arc<PriceBook>, EngineError> {
-        let day = zone.civil(start)?.date();
+    /// When no version is in force on that day.
+    pub fn version(&self, terms: &Terms, day: Date) -> Result<&Arc<PriceBook>, EngineError> {
+        let name = &terms.book;
         let versions = self.books.get(name).ok_or_else(|| {
             EngineError::not_found(
                 "price book",
@@ -74,30 +90,84 @@ impl Books {
                 "; publish it with `counterfoil pricing publish FILE`",
             )
         })?;
+        if let (Some(pinned), true) = (&terms.pinned, versions.len() > 1) {
+            let found = versions.iter().find(|book| book.reference.version == *pinned);
+            return found.ok_or_else(|| {
+                EngineError::not_found("version", pinned, &format!(" of price book {name}"))
+            });
+        }
         versions.iter().rev().find(|book| book.effective_from <= day).ok_or_else(|| {
             EngineError::refused(format!("no version of price book {name:?} is in force on {day}"))
         })
     }
 
-    /// Book and plan of a subscription for a period starting at `start`.
+    /// A plan of a book, as the file states it.
+    ///
+    /// # Errors
+    /// When the book has no such plan.
+    pub fn plan<'a>(&self, book: &'a PriceBook, plan: &PlanKey) -> Result<&'a Plan, EngineError> {
+        book.plan(plan).ok_or_else(|| {
+            EngineError::not_found("plan", plan, &format!(" in price book {}", book.reference))
+        })
+    }
+
+    /// Book and plan of a subscription on the day that holds `at`.
     ///
     /// # Errors
     /// When the book or plan does not exist on that day.
     pub fn plan_at(
         &self,
         subscription: &Subscription,
-        start: Timestamp,
+        at: Timestamp,
         zone: &Zone,
     ) -> Result<(&Arc<PriceBook>, &Plan), EngineError> {
-        let book = self.in_force(&subscription.book, start, zone)?;
-        let plan = book.plan(&subscription.plan).ok_or_else(|| {
-            EngineError::not_found(
-                "plan",
-                &subscription.plan,
-                &format!(" in price book {}", book.reference),
-            )
+        let day = zone.civil(at)?.date();
+        let terms = subscription.terms_on(day);
+        let book = self.version(&terms, day)?;
+        Ok((book, self.plan(book, &terms.plan)?))
+    }
+
+    /// A plan for a customer's currency, in a phase, under its own terms.
+    ///
+    /// # Errors
+    /// When the plan has no price in the currency, or an override is wrong.
+    pub fn resolved(
+        &self,
+        book: &Arc<PriceBook>,
+        plan: &PlanKey,
+        currency: Currency,
+        phase: Option<&str>,
+        overrides: &BTreeMap<String, Patch>,
+    ) -> Result<Arc<Plan>, EngineError> {
+        // What an override says about a charge of another plan is not this plan's.
+        let known = book.spec.plans.iter().find(|spec| spec.key == *plan);
+        let overrides: BTreeMap<String, Patch> = overrides
+            .iter()
+            .filter(|(charge, _)| {
+                charge.as_str() == "plan"
+                    || known
+                        .is_some_and(|spec| spec.charges.iter().any(|known| known.key == **charge))
+            })
+            .map(|(charge, patch)| (charge.clone(), patch.clone()))
+            .collect();
+        let text =
+            if overrides.is_empty() { String::new() } else { serde_json::to_string(&overrides)? };
+        let key =
+            (book.reference.clone(), plan.clone(), currency, phase.map(ToOwned::to_owned), text);
+        // A panic elsewhere cannot leave the map half-changed: entries are only added.
+        let lock = || self.resolved.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(found) = lock().get(&key) {
+            return Ok(found.clone());
+        }
+        let resolved = book.resolve(plan, currency, phase, &overrides).map_err(|error| {
+            EngineError::refused(format!(
+                "plan {plan} of price book {} cannot be priced for this customer: {error}",
+                book.reference
+            ))
         })?;
-        Ok((book, plan))
+        let resolved = Arc::new(resolved);
+        lock().insert(key, resolved.clone());
+        Ok(resolved)
     }
 }
 
@@ -149,7 +219,7 @@ impl Engine {
             })?;
             meters.insert(meter.key.clone(), meter);
         }
-        Ok(Books { books, meters })
+        Ok(Books { books, meters, resolved: Arc::default() })
     }
 
     /// Publishes a price book. Publishing the same content again changes nothing.
@@ -222,7 +292,10 @@ impl Engine {
                 let id = &invoice.subscription;
                 if !on_book.contains_key(id) {
                     let subscription = self.subscription(id).await?;
-                    on_book.insert(id.clone(), subscription.book == book.reference.name);
+                    let day = Zone::utc().civil(invoice.due_cycle_at)?.date();
+                    let terms = subscription.terms_on(day);
+                    let touched = terms.book == book.reference.name && terms.pinned.is_none();
+                    on_book.insert(id.clone(), touched);
                 }
                 if on_book.get(id) == Some(&true) {
                     return Err(EngineError::refused(format!(
@@ -269,7 +342,7 @@ pub enum Published {
 fn same_rhythm(book: &PriceBook, other: &PriceBook) -> Result<(), EngineError> {
     for plan in &book.plans {
         let Some(before) = other.plan(&plan.key) else { continue };
-        if before.interval != plan.interval || before.alignment != plan.alignment {
+        if Rhythm::of(before) != Rhythm::of(plan) {
             return Err(EngineError::refused(format!(
                 "plan {} is billed every {} in {} and every {} in {}; its periods would overlap. Give the plan with the new period another key",
                 plan.key, before.interval, other.reference, plan.interval, book.reference

@@ -1,56 +1,30 @@
-//! One invoice: usage × price book, line by line, and what earlier invoices left open.
+//! One invoice: what its cycle is expected to come to, less what was billed for it, and the same
+//! for each cycle before it that was invoiced (`docs/adr/0008`).
+//!
+//! | file | what |
+//! |---|---|
+//! | [`expected`] | the lines a cycle comes to, as known now |
+//! | [`usage`] | the usage behind them: by span, by window of the day, after grants |
+//! | [`known`] | what an invoice is computed from besides ledger and price books |
 
-use std::collections::HashSet;
+mod expected;
+mod known;
+mod usage;
 
 use counterfoil_catalog::PriceBook;
 use counterfoil_invoicing::{
-    Customer, Cycle, Cycles, Draft, Inputs, Invoice, InvoiceBody, InvoiceLine, InvoiceState,
-    LineKind, Subscription, assemble, assemble::PlanMinimum, cycle::CycleNumber,
+    Cycle, Draft, GrantUse, Inputs, Invoice, InvoiceBody, InvoiceLine, LineKind, assemble,
+    cycle::CycleNumber,
     invoice::ENGINE_VERSION,
+    settle::{Billed, settle},
 };
-use counterfoil_metering::Meter;
-use counterfoil_rating::{
-    Charge, LatePolicy, Model, Plan, ProrationBasis, RateContext, Timing, Usage, fraction, rate,
-    spec::Recurrence,
-};
-use counterfoil_types::{Exact, Money, Period, Zone, civil::Date};
+use counterfoil_rating::LatePolicy;
+use counterfoil_types::{Period, Timestamp};
 
-use crate::{
-    Books, Engine, EngineError,
-    usage::{CustomerUsage, LaneView, Request},
-};
-
-/// Who and what an invoice is for.
-#[derive(Clone, Debug)]
-pub struct Account {
-    /// Who pays.
-    pub customer: Customer,
-    /// The subscription.
-    pub subscription: Subscription,
-    /// Its cycles.
-    pub cycles: Cycles,
-}
-
-impl Account {
-    /// The month whose run a cycle falls due in; `None` for the opening cycle.
-    pub(crate) fn run_month(&self, number: CycleNumber) -> Result<Option<Date>, EngineError> {
-        let Some(cycle) = self.cycles.cycle(number)?.filter(|cycle| cycle.number > 0) else {
-            return Ok(None);
-        };
-        let last = self.customer.zone.civil(cycle.at.plus_micros(-1))?.date();
-        Ok(Some(last.first_of_month()))
-    }
-
-    /// Whether a cycle bills what came late for the periods before it. The first cycle of each
-    /// month's run does; so it is billed once, although all of them are computed before any is
-    /// finalized.
-    pub(crate) fn bills_late(&self, cycle: &Cycle) -> Result<bool, EngineError> {
-        if cycle.number < 2 {
-            return Ok(false);
-        }
-        Ok(self.run_month(cycle.number)? != self.run_month(cycle.number - 1)?)
-    }
-}
+pub use crate::contract::Account;
+use crate::{Books, Engine, EngineError, usage::LaneView};
+pub(crate) use expected::{Bill, Expected, Scope};
+pub use known::{Earlier, Known};
 
 /// What a computation came to.
 #[derive(Clone, Debug)]
@@ -73,7 +47,7 @@ pub enum As<'a> {
 }
 
 impl As<'_> {
-    fn position(self) -> u64 {
+    pub(crate) fn position(self) -> u64 {
         match self {
             Self::Of(view) => view.head,
             Self::Rebuilt(position) => position,
@@ -81,48 +55,8 @@ impl As<'_> {
     }
 }
 
-/// One rating: a charge of a plan over a period.
-pub(crate) struct Rating<'a> {
-    pub(crate) kind: LineKind,
-    pub(crate) charge: &'a Charge,
-    pub(crate) plan: &'a Plan,
-    pub(crate) book: &'a PriceBook,
-    pub(crate) period: Period,
-    pub(crate) full: Period,
-}
-
 impl Engine {
-    /// Customer, subscription and cycles, by subscription.
-    ///
-    /// # Errors
-    /// When something does not exist.
-    pub async fn account(
-        &self,
-        books: &Books,
-        subscription: Subscription,
-    ) -> Result<Account, EngineError> {
-        let customer = self.customer(&subscription.customer).await?;
-        self.account_of(books, customer, subscription)
-    }
-
-    /// The same for a customer that is at hand.
-    ///
-    /// # Errors
-    /// When the plan does not exist.
-    pub fn account_of(
-        &self,
-        books: &Books,
-        customer: Customer,
-        subscription: Subscription,
-    ) -> Result<Account, EngineError> {
-        let start = customer.zone.instant(subscription.start.at(0, 0, 0, 0))?;
-        let (_, plan) = books.plan_at(&subscription, start, &customer.zone)?;
-        let cycles = Cycles::of(&subscription, plan, &customer.zone)?;
-        Ok(Account { customer, subscription, cycles })
-    }
-
-    /// Computes the invoice of a cycle. `earlier` are the subscription's finalized invoices that
-    /// late usage is billed against (empty: no late usage is looked for).
+    /// Computes the invoice of a cycle.
     ///
     /// # Errors
     /// When a line cannot be rated; nothing is billed then.
@@ -131,266 +65,206 @@ impl Engine {
         books: &Books,
         account: &Account,
         cycle: &Cycle,
-        earlier: &[Invoice],
+        known: &Known,
         at: As<'_>,
     ) -> Result<Outcome, EngineError> {
         let customer = &account.customer;
-        let mut lines = Vec::new();
-        let mut minimum = None;
-        let mut priced = None;
-        if let (Some(period), Some(full)) = (cycle.closes, cycle.closes_full) {
-            let (book, plan) =
-                books.plan_at(&account.subscription, period.start, &customer.zone)?;
-            priced = Some(book.clone());
-            let Some(usage) = self.plan_usage(books, plan, customer, period, at).await? else {
-                return Ok(Outcome::Moved);
-            };
-            for charge in &plan.charges {
-                let kind = match (charge.is_metered(), charge.timing) {
-                    (true, _) => LineKind::Usage,
-                    (false, Timing::Arrears) => LineKind::FeeArrears,
-                    (false, Timing::Advance) => continue,
-                };
-                if charge.recurrence == Recurrence::Once && cycle.number != 1 {
-                    continue;
+        let billed = Billed::of(&known.earlier.invoices, &known.earlier.notes)?;
+        let scope = Scope {
+            until: known.until,
+            grants: known::grants_for(cycle.number, &known.grants, &known.earlier.invoices),
+        };
+        let Some(Expected { lines, granted }) =
+            self.expected(books, account, cycle, &scope, at).await?
+        else {
+            return Ok(Outcome::Moved);
+        };
+        let Some(book) = self.book_of(books, account, cycle)? else {
+            return Ok(Outcome::Nothing("the subscription has ended"));
+        };
+        let rounding = book.rounding;
+        let mut lines = settle(cycle.number, lines, &billed, true, rounding)?;
+        if known.part > 0 {
+            lines.retain(|line| !line.amount.is_zero());
+        }
+        let granted = less_granted(granted, cycle.number, &known.earlier.invoices)?;
+        for number in billed.cycles().filter(|number| *number < cycle.number) {
+            let policy = self.late_policy(books, account, number)?;
+            match self.correction(books, account, number, &billed, known, at).await? {
+                Some(mut found) => {
+                    if policy == LatePolicy::CreditNote {
+                        found.retain(|line| !is_late_credit(line));
+                    }
+                    lines.extend(found);
                 }
-                let rating = Rating { kind, charge, plan, book, period, full };
-                lines.push(line(books, customer, &rating, Some(&usage))?);
+                None => return Ok(Outcome::Moved),
             }
-            minimum = plan_minimum(plan, book, (period, full), &customer.zone)?;
         }
-        if let (Some(period), Some(full)) = (cycle.opens, cycle.opens_full) {
-            let (book, plan) =
-                books.plan_at(&account.subscription, period.start, &customer.zone)?;
-            for charge in &plan.charges {
-                let advance = !charge.is_metered() && charge.timing == Timing::Advance;
-                let due = charge.recurrence == Recurrence::Recurring || cycle.number == 0;
-                if advance && due {
-                    let kind = LineKind::FeeAdvance;
-                    let rating = Rating { kind, charge, plan, book, period, full };
-                    lines.push(line(books, customer, &rating, None)?);
-                }
-            }
-            priced.get_or_insert_with(|| book.clone());
-        }
-        match self.late_lines(books, account, cycle, earlier, at).await? {
-            Some(late) => lines.extend(late),
-            None => return Ok(Outcome::Moved),
-        }
-        let Some(book) = priced else { return Ok(Outcome::Nothing("the subscription has ended")) };
         if lines.is_empty() {
-            return Ok(Outcome::Nothing("nothing is due in advance"));
+            return Ok(Outcome::Nothing(if cycle.settles() {
+                "nothing came after the last invoice"
+            } else if known.part > 0 {
+                "nothing is to be billed yet"
+            } else {
+                "nothing is due in advance"
+            }));
         }
         let lane = self.tenant.lane_of(&customer.id);
+        let period = self.period_of(account, cycle, known.until)?;
         let body = assemble(Draft {
             tenant: self.tenant.id.clone(),
             customer: customer.id.clone(),
             customer_name: customer.name.clone(),
+            payer: customer.parent.clone(),
             subscription: account.subscription.id.clone(),
             cycle: cycle.number,
-            revision: 0,
-            due_cycle_at: cycle.at,
-            period: cycle.closes.or(cycle.opens).unwrap_or(Period::new(cycle.at, cycle.at)),
-            zone: customer.zone.clone(),
-            currency: book.currency,
-            rounding: book.rounding,
-            tax: customer.tax.clone(),
+            revision: known.revision,
+            part: known.part,
+            due_cycle_at: known.until.unwrap_or(cycle.at),
+            period,
+            zone: account.cycles.zone_at(period.start),
+            currency: customer.currency,
+            rounding,
             lines,
-            plan_minimum: minimum,
+            granted,
             inputs: Inputs {
                 lane: lane.0,
                 position: at.position(),
                 engine: ENGINE_VERSION.to_owned(),
                 subscription: account.subscription.clone(),
-                tax: customer.tax.clone(),
+                zone: customer.zone.clone(),
+                tax: known.tax.clone(),
+                late_events: customer.late_events,
+                until: known.until,
+                billed_by: known.earlier.invoices.iter().map(|invoice| invoice.id).collect(),
+                credited_by: known.earlier.notes.iter().map(|note| note.id.clone()).collect(),
+                credits: known.credits.clone(),
+                grants: known.grants.clone(),
             },
         })?;
         Ok(Outcome::Invoice(Box::new(body)))
     }
 
-    /// Usage of all meters a plan prices; `None` when the projector moved.
-    pub(crate) async fn plan_usage(
-        &self,
-        books: &Books,
-        plan: &Plan,
-        customer: &Customer,
-        period: Period,
-        at: As<'_>,
-    ) -> Result<Option<CustomerUsage>, EngineError> {
-        let mut meters: Vec<&Meter> = Vec::new();
-        let mut transactions = HashSet::new();
-        for charge in &plan.charges {
-            let Some(key) = &charge.meter else { continue };
-            let meter = books.meters().get(key).ok_or_else(|| {
-                EngineError::not_found("meter", key, "; publish the price book again")
-            })?;
-            if !meters.iter().any(|known| known.key == meter.key) {
-                meters.push(meter);
-            }
-            if matches!(&charge.model, Model::Percentage(model) if model.needs_transactions()) {
-                transactions.insert(key.clone());
-            }
-        }
-        let request = Request { customer: &customer.id, period, meters, transactions };
-        match at {
-            As::Of(view) => self.read_at(&request, view).await,
-            As::Rebuilt(position) => Ok(Some(self.fold_usage(&request, position).await?)),
-        }
-    }
-
-    /// Delta lines for periods that were invoiced before and have changed since; `None` when the
-    /// projector moved.
-    async fn late_lines(
+    /// The correcting lines of an earlier cycle; `None` when the projector moved.
+    pub(crate) async fn correction(
         &self,
         books: &Books,
         account: &Account,
-        cycle: &Cycle,
-        earlier: &[Invoice],
+        number: CycleNumber,
+        billed: &Billed,
+        known: &Known,
         at: As<'_>,
     ) -> Result<Option<Vec<InvoiceLine>>, EngineError> {
-        let mut late = Vec::new();
-        if !account.bills_late(cycle)? {
-            return Ok(Some(late));
+        let Some(cycle) = account.cycles.cycle(number)? else {
+            // The contract ends before it: all it billed is taken back.
+            let rounding = counterfoil_types::Rounding::HalfAwayFromZero;
+            return Ok(Some(settle(number, Vec::new(), billed, false, rounding)?));
+        };
+        // A cycle of which only parts were billed is still open: its own invoice settles it.
+        let closed = |invoice: &&Invoice| invoice.body.cycle == number && invoice.body.part == 0;
+        if !known.earlier.invoices.iter().any(|invoice| closed(&invoice)) {
+            return Ok(Some(Vec::new()));
         }
-        // Invoices that know more of the ledger than this one came after it.
-        let finalized: Vec<&Invoice> = earlier
-            .iter()
-            .filter(|invoice| !matches!(invoice.state, InvoiceState::Draft | InvoiceState::Void))
-            .filter(|invoice| invoice.body.inputs.position <= at.position())
-            .filter(|invoice| invoice.body.cycle != cycle.number)
-            .collect();
-        for original in finalized.iter().filter(|invoice| invoice.body.cycle < cycle.number) {
-            let period = original.body.period;
-            let usage_lines: Vec<&InvoiceLine> = original
-                .body
-                .lines
-                .iter()
-                .filter(|line| line.kind == LineKind::Usage && line.period == period)
-                .collect();
-            let Some(first) = usage_lines.first() else { continue };
-            let book = books.exact(&first.book).ok_or_else(|| {
-                EngineError::not_found("price book", &first.book, "; it was published once")
-            })?;
-            let Some(plan) = book.plan(&first.plan) else { continue };
-            if plan.late_events == LatePolicy::ReportOnly {
-                continue;
-            }
-            let Some(usage) = self.plan_usage(books, plan, &account.customer, period, at).await?
-            else {
-                return Ok(None);
-            };
-            let full = full_period(account, original.body.cycle, period)?;
-            let arrears =
-                original.body.lines.iter().filter(|line| line.kind == LineKind::FeeArrears);
-            let mut reached: Exact =
-                arrears.fold(Exact::ZERO, |sum, line| sum.add(&line.amount.exact()));
-            for before in usage_lines {
-                let Some(charge) = plan.charges.iter().find(|charge| charge.key == before.charge)
-                else {
-                    continue;
-                };
-                let kind = LineKind::LateUsage;
-                let rating = Rating { kind, charge, plan, book, period, full };
-                let mut delta = line(books, &account.customer, &rating, Some(&usage))?;
-                reached = reached.add(&delta.amount.exact());
-                subtract_billed(&finalized, &mut delta)?;
-                if !delta.amount.is_zero() {
-                    late.push(delta);
-                }
-            }
-            let minimum = plan_minimum(plan, book, (period, full), &account.customer.zone)?;
-            if let Some(minimum) = minimum {
-                let mut delta = minimum.line(&reached, period, book.currency, book.rounding)?;
-                subtract_billed(&finalized, &mut delta)?;
-                if !delta.amount.is_zero() {
-                    late.push(delta);
-                }
-            }
+        let scope =
+            Scope { until: None, grants: known::grants_of(number, &known.earlier.invoices) };
+        let Some(expected) = self.expected(books, account, &cycle, &scope, at).await? else {
+            return Ok(None);
+        };
+        let rounding = self
+            .book_of(books, account, &cycle)?
+            .map_or(counterfoil_types::Rounding::HalfAwayFromZero, |book| book.rounding);
+        let mut lines = settle(number, expected.lines, billed, false, rounding)?;
+        if self.late_policy(books, account, number)? == LatePolicy::ReportOnly {
+            // What was closed stays; only what was paid in advance follows the contract.
+            lines.retain(|line| {
+                line.origin.is_some_and(|origin| origin.kind == LineKind::FeeAdvance)
+            });
         }
-        Ok(Some(late))
+        Ok(Some(lines))
+    }
+
+    /// The late policy that holds for a cycle.
+    pub(crate) fn late_policy(
+        &self,
+        books: &Books,
+        account: &Account,
+        number: CycleNumber,
+    ) -> Result<LatePolicy, EngineError> {
+        if let Some(policy) = account.customer.late_events {
+            return Ok(policy);
+        }
+        let at = number.checked_sub(1).map(|before| account.cycles.period(before)).transpose()?;
+        let Some((period, _)) = at.flatten() else { return Ok(LatePolicy::NextInvoice) };
+        let segments = account.segments(books, period)?;
+        let plan = segments.iter().rev().find_map(|segment| segment.plans.first());
+        Ok(plan.map_or(LatePolicy::NextInvoice, |entry| entry.plan.late_events))
+    }
+
+    /// The book that names rounding for a cycle's invoice.
+    fn book_of<'a>(
+        &self,
+        books: &'a Books,
+        account: &Account,
+        cycle: &Cycle,
+    ) -> Result<Option<&'a PriceBook>, EngineError> {
+        let at = match (cycle.closes, cycle.opens, account.cycles.end()) {
+            (Some(period), _, _) | (None, Some(period), _) => period.start,
+            (None, None, Some(end)) => end.plus_micros(-1),
+            (None, None, None) => return Ok(None),
+        };
+        let terms = account.terms_at(at)?;
+        let day = account.cycles.zone_at(at).civil(at)?.date();
+        Ok(Some(books.version(&terms, day)?))
+    }
+
+    fn period_of(
+        &self,
+        account: &Account,
+        cycle: &Cycle,
+        until: Option<Timestamp>,
+    ) -> Result<Period, EngineError> {
+        let period = match cycle.closes.or(cycle.opens) {
+            Some(period) => period,
+            None => {
+                // A settlement: the month before it falls due.
+                let start = account.cycles.end().unwrap_or(cycle.at).min(cycle.at);
+                Period::new(start, cycle.at)
+            }
+        };
+        Ok(until.map_or(period, |until| Period::new(period.start, until.min(period.end))))
     }
 }
 
-/// Takes off a line what invoices so far billed for its charge and period.
-fn subtract_billed(invoices: &[&Invoice], line: &mut InvoiceLine) -> Result<(), EngineError> {
-    let minimum = line.kind == LineKind::PlanMinimum;
-    let same = invoices.iter().flat_map(|invoice| &invoice.body.lines).filter(|other| {
-        let kind = match other.kind {
-            LineKind::Usage | LineKind::LateUsage => !minimum,
-            LineKind::PlanMinimum => minimum,
-            LineKind::FeeArrears | LineKind::FeeAdvance => false,
-        };
-        kind && other.charge == line.charge
-            && other.plan == line.plan
-            && other.period == line.period
+/// Whether a line gives back closed usage, as credit notes do under that policy.
+pub(crate) fn is_late_credit(line: &InvoiceLine) -> bool {
+    let closed = line.origin.is_some_and(|origin| {
+        matches!(
+            origin.kind,
+            LineKind::Usage | LineKind::PlanMinimum | LineKind::PlanMaximum | LineKind::Discount
+        )
     });
-    let zero = Money::zero(line.amount.currency());
-    let billed = same.map(|other| other.amount).try_fold(zero, Money::checked_add)?;
-    line.amount = line.amount.checked_sub(billed)?;
-    line.already_billed = Some(billed);
-    Ok(())
+    closed && line.amount.exact().is_negative()
 }
 
-/// The minimum of a plan over a period of the grid period `full`, if the plan has one.
-pub(crate) fn plan_minimum(
-    plan: &Plan,
-    book: &PriceBook,
-    (period, full): (Period, Period),
-    zone: &Zone,
-) -> Result<Option<PlanMinimum>, EngineError> {
-    let Some(minimum) = plan.minimum else { return Ok(None) };
-    Ok(Some(PlanMinimum {
-        minimum,
-        fraction: fraction(&period, &full, ProrationBasis::Second, zone)?,
-        book: book.reference.clone(),
-        book_hash: book.digest,
-        plan: plan.key.clone(),
-    }))
-}
-
-fn full_period(
-    account: &Account,
+/// Units taken from grants, less what parts of the cycle took.
+fn less_granted(
+    granted: Vec<GrantUse>,
     cycle: CycleNumber,
-    period: Period,
-) -> Result<Period, EngineError> {
-    let closed = account.cycles.cycle(cycle)?.and_then(|cycle| cycle.closes_full);
-    Ok(closed.unwrap_or(period))
-}
-
-/// Rates one charge and wraps it as a line.
-pub(crate) fn line(
-    books: &Books,
-    customer: &Customer,
-    rating: &Rating<'_>,
-    usage: Option<&CustomerUsage>,
-) -> Result<InvoiceLine, EngineError> {
-    let Rating { kind, charge, plan, book, period, full } = rating;
-    let part = if charge.recurrence == Recurrence::Once {
-        Exact::ONE
-    } else {
-        fraction(period, full, charge.proration, &customer.zone)?
-    };
-    let context = RateContext::new(book.currency, book.rounding).prorated(part);
-    let meter = charge.meter.as_ref().and_then(|key| books.meters().get(key));
-    let metered: Usage = match (meter, usage) {
-        (Some(meter), Some(usage)) => usage.for_rating(meter, &plan.matrix_dimensions(charge))?,
-        _ => Usage::default(),
-    };
-    let rated = rate(charge, &metered, &context)?;
-    Ok(InvoiceLine {
-        kind: *kind,
-        charge: charge.key.clone(),
-        name: charge.name.clone(),
-        period: *period,
-        book: book.reference.clone(),
-        book_hash: book.digest,
-        plan: plan.key.clone(),
-        meter: charge.meter.clone(),
-        unit: meter.map(|meter| meter.unit.clone()),
-        metered: meter.map(|_| metered.units.clone()),
-        events: meter.map(|_| metered.events),
-        already_billed: None,
-        amount: rated.amount,
-        rated,
-    })
+    invoices: &[Invoice],
+) -> Result<Vec<GrantUse>, EngineError> {
+    let mut left = Vec::with_capacity(granted.len());
+    for mut used in granted {
+        let before = invoices
+            .iter()
+            .filter(|invoice| invoice.body.cycle == cycle)
+            .flat_map(|invoice| &invoice.body.granted)
+            .filter(|other| other.grant == used.grant && other.meter == used.meter)
+            .fold(counterfoil_types::Exact::ZERO, |sum, other| sum.add(&other.units.exact()));
+        let more = used.units.exact().sub(&before);
+        if more.is_positive() {
+            used.units = counterfoil_types::Quantity::try_from(&more)?;
+            left.push(used);
+        }
+    }
+    Ok(left)
 }

@@ -37,6 +37,12 @@ pub enum EngineError {
     /// An invoice did not come together.
     #[error(transparent)]
     Assemble(#[from] AssembleError),
+    /// A correction did not come together.
+    #[error(transparent)]
+    Settle(#[from] counterfoil_invoicing::settle::SettleError),
+    /// A credit note was refused.
+    #[error("no credit note: {0}")]
+    CreditNote(#[from] counterfoil_invoicing::credit_note::CreditNoteError),
     /// Something named does not exist.
     #[error("there is no {what} {name:?}{hint}")]
     NotFound {

@@ -7,7 +7,13 @@
 //! | [`project`] | ledger into aggregates, incrementally |
 //! | [`usage`] | exact usage of a customer in any period, tail included |
 //! | [`accounts`], [`books`] | customers, subscriptions, price books |
-//! | [`draft`] | one invoice, from usage and price book |
+//! | [`contract`], [`contracts`] | what holds when; changing it |
+//! | [`draft`], [`tax`] | one invoice, from usage, contract and price book |
+//! | [`interim`] | billing inside a period |
+//! | [`postings`] | accounts behind invoices: open, creditable, in credit, granted |
+//! | [`payments`], [`credit_notes`], [`voiding`], [`overdue`] | what follows an invoice |
+//! | [`grants`], [`statements`] | prepaid credits and units; one document for a parent and its children |
+//! | [`test_clock`] | time frozen and advanced, in test mode |
 //! | [`run`] | the invoice run |
 //! | [`report`] | used, included, remaining, cost so far |
 //! | [`backtest`] | real history under another price book |
@@ -20,16 +26,28 @@
 pub mod accounts;
 pub mod backtest;
 pub mod books;
+pub mod contract;
+pub mod contracts;
+pub mod credit_notes;
 pub mod draft;
 pub mod error;
+pub mod grants;
 pub mod ingest;
+pub mod interim;
+pub mod overdue;
+pub mod payments;
+pub mod postings;
 pub mod project;
 pub mod rebuild;
 pub mod report;
 pub mod run;
+pub mod statements;
+pub mod tax;
+pub mod test_clock;
 pub mod unbilled;
 pub mod usage;
 pub mod verify;
+pub mod voiding;
 
 use std::sync::Arc;
 
@@ -44,6 +62,8 @@ pub use error::EngineError;
 pub struct Engine {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) tax: Arc<dyn tax::TaxProvider>,
+    pub(crate) clocks: test_clock::Clocks,
     pub(crate) tenant: Tenant,
 }
 
@@ -59,7 +79,15 @@ impl Engine {
         lanes: u16,
     ) -> Result<Self, EngineError> {
         let tenant = store.ensure_tenant(tenant, lanes).await?;
-        Ok(Self { store, clock, tenant })
+        let tax = Arc::new(tax::OwnRates);
+        let clocks = test_clock::Clocks::default();
+        Ok(Self { store, clock, tax, clocks, tenant })
+    }
+
+    /// The same with another source of tax decisions.
+    #[must_use]
+    pub fn with_tax(self, tax: Arc<dyn tax::TaxProvider>) -> Self {
+        Self { tax, ..self }
     }
 
     /// The tenant.
@@ -77,6 +105,6 @@ impl Engine {
     /// Now, by the engine's clock.
     #[must_use]
     pub fn now(&self) -> Timestamp {
-        self.clock.now()
+        self.clocks.tenant().unwrap_or_else(|| self.clock.now())
     }
 }

@@ -1,15 +1,15 @@
 //! What a customer sees: used, included, remaining, overage and cost so far, per charge.
 
-use counterfoil_invoicing::Subscription;
+use counterfoil_invoicing::{LineKind, invoice::invoice_id};
 use counterfoil_ledger::LaneId;
 use counterfoil_metering::Meter;
-use counterfoil_rating::{RateContext, fraction, rate};
 use counterfoil_types::{BookRef, CustomerId, Exact, MeterKey, Money, Period, PlanKey, Timestamp};
 use serde::Serialize;
 
 use crate::{
     Engine, EngineError,
-    draft::{Account, As},
+    contract::{Span, spans},
+    draft::{Account, As, Bill, Scope},
 };
 
 /// How often a reading starts over because the projector moved.
@@ -167,17 +167,34 @@ impl Engine {
         let Some(number) = account.cycles.period_at(at)? else { return Ok(None) };
         let Some((period, full)) = account.cycles.period(number)? else { return Ok(None) };
         let customer = &account.customer;
-        let Subscription { id, .. } = &account.subscription;
-        let (book, plan) = books.plan_at(&account.subscription, period.start, &customer.zone)?;
         // Levels that last count up to now, not to the end of a period that is still open.
-        let until = period.end.min(self.now()).max(period.start);
+        let until = period.end.min(self.now_of(&customer.id)).max(period.start);
         let read = Period::new(period.start, until);
+        let segments = account.segments(books, period)?;
+        let Some(entry) = segments.iter().rev().find_map(|segment| segment.plans.first()) else {
+            return Ok(None);
+        };
+        let (book, plan) = (entry.book.reference.clone(), entry.plan.key.clone());
+        let metered: Vec<Span> = spans(&segments)
+            .into_iter()
+            .filter(|span| span.charge().is_some_and(|charge| charge.is_metered()))
+            .map(|mut span| {
+                span.period = span.period.intersect(&read);
+                span
+            })
+            .filter(|span| !span.period.is_empty() || read.is_empty())
+            .collect();
         let lane = self.tenant.lane_of(&customer.id);
+        let mut scope = Scope::default();
+        if self.has_grants().await? {
+            let id = invoice_id(&self.tenant.id, &account.subscription.id, number + 1, 0, 0);
+            scope.grants = self.open_grants(&customer.id, id, period, until).await?.units;
+        }
         let mut usage = None;
         for _ in 0..TRIES {
             let view = self.lane_view(lane).await?;
             let at = as_of.map_or(As::Of(&view), As::Rebuilt);
-            usage = self.plan_usage(books, plan, customer, read, at).await?;
+            usage = self.span_usage(books, account, &metered, &scope, at).await?;
             if usage.is_some() {
                 break;
             }
@@ -186,15 +203,17 @@ impl Engine {
             EngineError::refused("usage kept changing while it was read; ask again")
         })?;
         let mut charges = Vec::new();
-        let mut cost = Money::zero(book.currency);
-        for charge in &plan.charges {
+        let mut cost = Money::zero(customer.currency);
+        for (span, found) in metered.iter().zip(usage.by_span) {
+            let (Some(charge), Some(found)) = (span.charge(), found) else { continue };
             let Some(meter) = charge.meter.as_ref().and_then(|key| books.meters().get(key)) else {
                 continue;
             };
-            let metered = usage.for_rating(meter, &plan.matrix_dimensions(charge))?;
-            let part = fraction(&period, &full, charge.proration, &customer.zone)?;
-            let context = RateContext::new(book.currency, book.rounding).prorated(part);
-            let line = rate(charge, &metered, &context)?;
+            // Bounds and fractions are those of the whole stretch, as its invoice will have them.
+            let stretch = segments_end(&segments, span, period);
+            let whole = Span { period: stretch, ..span.clone() };
+            let bill = Bill { kind: LineKind::Usage, span: &whole, full, once: false };
+            let line = bill.rated(account, &found.usage, false)?;
             let included = charge.preparation.included.exact();
             let left = |value: Exact| if value.is_positive() { value } else { Exact::ZERO };
             cost = cost.checked_add(line.amount)?;
@@ -208,13 +227,13 @@ impl Engine {
                 included,
                 used: line.units,
                 cost: line.amount,
-                events: metered.events,
+                events: found.usage.events,
             });
         }
         Ok(Some(SubscriptionUsage {
-            subscription: id.to_string(),
-            book: book.reference.clone(),
-            plan: plan.key.clone(),
+            subscription: account.subscription.id.to_string(),
+            book,
+            plan,
             period,
             until,
             position: usage.position,
@@ -258,4 +277,14 @@ impl Engine {
         }
         Ok(found)
     }
+}
+
+/// The stretch a span had before it was cut at now.
+fn segments_end(segments: &[crate::contract::Segment], span: &Span, period: Period) -> Period {
+    let whole = spans(segments).into_iter().find(|other| {
+        other.period.start == span.period.start
+            && other.plan.key == span.plan.key
+            && other.charge().map(|charge| &charge.key) == span.charge().map(|charge| &charge.key)
+    });
+    whole.map_or(period, |whole| whole.period)
 }

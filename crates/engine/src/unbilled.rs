@@ -160,19 +160,31 @@ fn reason_at(
     if meters.is_empty() {
         return Ok(Some("no meter measures this type of event".to_owned()));
     }
-    let mut covered = false;
+    let (mut covered, mut paused) = (false, false);
     for account in accounts {
         let Some(number) = account.cycles.period_at(at)? else { continue };
         let Some((period, _)) = account.cycles.period(number)? else { continue };
         covered = true;
-        let plan = books.plan_at(&account.subscription, period.start, &account.customer.zone);
-        let Ok((_, plan)) = plan else { continue };
-        let priced = plan.charges.iter().any(|charge| {
+        let segments = account.segments(books, period)?;
+        let Some(segment) = segments.iter().find(|segment| segment.period.contains(at)) else {
+            continue;
+        };
+        if segment.terms.paused {
+            paused = true;
+            continue;
+        }
+        if account.is_free(number)? {
+            return Ok(Some("its plan gives the first short period away".to_owned()));
+        }
+        let priced = segment.plans.iter().flat_map(|entry| &entry.plan.charges).any(|charge| {
             charge.meter.as_ref().is_some_and(|key| meters.iter().any(|meter| meter.key == *key))
         });
         if priced {
             return Ok(None);
         }
+    }
+    if paused {
+        return Ok(Some("the subscription is paused".to_owned()));
     }
     Ok(Some(if covered {
         "no charge of the customer's plan prices it".to_owned()

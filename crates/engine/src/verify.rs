@@ -11,7 +11,7 @@ use serde::Serialize;
 use crate::{
     Books, Engine, EngineError,
     accounts::PAGE,
-    draft::{As, Outcome},
+    draft::{Account, As, Earlier, Known, Outcome},
     project::CHUNK,
 };
 
@@ -250,23 +250,42 @@ impl Engine {
         let body = &invoice.body;
         // Customer and subscription as they stood: what changed since is not this invoice's.
         let customer = Customer {
-            id: body.customer.clone(),
-            name: body.customer_name.clone(),
-            email: None,
-            currency: body.currency,
-            zone: body.zone.clone(),
-            tax: body.inputs.tax.clone(),
+            parent: body.payer.clone(),
+            late_events: body.inputs.late_events,
+            ..Customer::new(
+                body.customer.clone(),
+                body.customer_name.clone(),
+                body.currency,
+                body.inputs.zone.clone(),
+            )
         };
-        let account = self.account_of(books, customer, body.inputs.subscription.clone())?;
+        let account = Account::new(books, customer, body.inputs.subscription.clone())?;
         let cycle = account.cycles.cycle(body.cycle)?.ok_or_else(|| {
             EngineError::refused(format!(
                 "subscription {} has no cycle {}",
                 body.subscription, body.cycle
             ))
         })?;
-        let earlier = self.store.invoices_of(&self.tenant.id, &body.subscription).await?;
+        let mut earlier = Earlier::default();
+        for id in &body.inputs.billed_by {
+            earlier.invoices.push(self.invoice(id).await?);
+        }
+        for id in &body.inputs.credited_by {
+            let note = self.store.document(&self.tenant.id, "credit_note", id).await?;
+            let note = note.ok_or_else(|| EngineError::not_found("credit note", id, ""))?;
+            earlier.notes.push(serde_json::from_value(note.body)?);
+        }
+        let known = Known {
+            revision: body.revision,
+            part: body.part,
+            until: body.inputs.until,
+            earlier,
+            tax: body.inputs.tax.clone(),
+            credits: body.inputs.credits.clone(),
+            grants: body.inputs.grants.clone(),
+        };
         let at = As::Rebuilt(body.inputs.position);
-        match self.compute(books, &account, &cycle, &earlier, at).await? {
+        match self.compute(books, &account, &cycle, &known, at).await? {
             Outcome::Invoice(rebuilt) => Ok(rebuilt.canonical()?),
             Outcome::Nothing(reason) => Err(EngineError::refused(reason)),
             Outcome::Moved => Err(EngineError::refused("the ledger moved while it was read")),

@@ -1,17 +1,17 @@
-//! From rated lines to an invoice body, in the order of DESIGN §3, I6: charges (with their own
-//! minimums, caps and discounts), plan minimum, tax, total.
+//! From lines to an invoice body, in the order of DESIGN §3, I6: lines (with their own minimums,
+//! caps and discounts, and those of the plan), prepaid credits, tax, total.
 
-use counterfoil_rating::{Part, PartKind, RateContext, RatingError, line::finish};
+use counterfoil_rating::{RatingError, discount::distribute, tax::TaxMode};
 use counterfoil_types::{
-    BookRef, Currency, CustomerId, Digest, Exact, Money, MoneyError, Period, PlanKey, Quantity,
-    Rounding, SubscriptionId, TenantId, Timestamp, Zone,
+    Currency, CustomerId, Exact, Money, MoneyError, Period, Rounding, SplitError, SubscriptionId,
+    TenantId, Timestamp, Zone,
 };
 use thiserror::Error;
 
 use crate::{
-    customer::TaxRate,
+    credit::{GrantUse, use_credits},
     cycle::CycleNumber,
-    invoice::{Inputs, InvoiceBody, InvoiceLine, LineKind},
+    invoice::{Inputs, InvoiceBody, InvoiceLine},
     tax::{TaxError, tax_lines},
 };
 
@@ -24,9 +24,12 @@ pub enum AssembleError {
     /// A tax failed.
     #[error(transparent)]
     Tax(#[from] TaxError),
-    /// The plan minimum could not be rated.
+    /// A line could not be rated.
     #[error(transparent)]
     Rating(#[from] RatingError),
+    /// Credits could not be spread over the lines.
+    #[error(transparent)]
+    Split(#[from] SplitError),
 }
 
 /// All that goes into an invoice.
@@ -34,16 +37,20 @@ pub enum AssembleError {
 pub struct Draft {
     /// Tenant.
     pub tenant: TenantId,
-    /// Who pays.
+    /// Who is billed.
     pub customer: CustomerId,
     /// Its name.
     pub customer_name: String,
+    /// Who pays, where it is another customer.
+    pub payer: Option<CustomerId>,
     /// The subscription.
     pub subscription: SubscriptionId,
     /// The cycle.
     pub cycle: CycleNumber,
     /// The revision.
     pub revision: u32,
+    /// The part of the cycle; 0 for all of it.
+    pub part: u32,
     /// When the cycle fell due.
     pub due_cycle_at: Timestamp,
     /// The period billed.
@@ -54,48 +61,44 @@ pub struct Draft {
     pub currency: Currency,
     /// Rounding of the price book.
     pub rounding: Rounding,
-    /// Tax rates of the customer.
-    pub tax: Vec<TaxRate>,
     /// The rated lines.
     pub lines: Vec<InvoiceLine>,
-    /// Least the closed period's charges come to, with what it belongs to.
-    pub plan_minimum: Option<PlanMinimum>,
-    /// What the lines were computed from.
+    /// Units taken from grants.
+    pub granted: Vec<GrantUse>,
+    /// What the lines were computed from; names tax and open credits.
     pub inputs: Inputs,
-}
-
-/// A plan's minimum for one period.
-#[derive(Clone, Debug)]
-pub struct PlanMinimum {
-    /// Least per full period.
-    pub minimum: Quantity,
-    /// Part of a full period that is billed.
-    pub fraction: Exact,
-    /// The price book.
-    pub book: BookRef,
-    /// Its hash.
-    pub book_hash: Digest,
-    /// The plan.
-    pub plan: PlanKey,
 }
 
 /// Adds the lines up.
 ///
 /// # Errors
 /// When an amount does not fit.
-pub fn assemble(mut draft: Draft) -> Result<InvoiceBody, AssembleError> {
-    if let Some(minimum) = &draft.plan_minimum {
-        let reached = reached(&draft.lines);
-        let line = minimum.line(&reached, draft.period, draft.currency, draft.rounding)?;
-        if line.rated.exact.is_positive() {
-            draft.lines.push(line);
-        }
-    }
+pub fn assemble(draft: Draft) -> Result<InvoiceBody, AssembleError> {
+    let (currency, decimals) = (draft.currency, draft.currency.decimals());
     let amounts: Vec<Money> = draft.lines.iter().map(|line| line.amount).collect();
-    let subtotal = Money::sum(draft.currency, amounts.iter().copied())?;
-    let taxes = tax_lines(&amounts, &draft.tax, draft.currency, draft.rounding)?;
-    let tax = Money::sum(draft.currency, taxes.iter().map(|tax| tax.amount))?;
-    let total = subtotal.checked_add(tax)?;
+    let subtotal = Money::sum(currency, amounts.iter().copied())?;
+    let credits = use_credits(subtotal, &draft.inputs.credits)?;
+    let credit = Money::sum(currency, credits.iter().map(|used| used.amount))?;
+    let credited = if credit.is_zero() {
+        Vec::new()
+    } else {
+        let lines: Vec<Exact> = amounts.iter().map(|amount| amount.exact()).collect();
+        let shares = distribute(&credit.exact(), &lines, decimals)?;
+        shares.iter().map(|share| Money::from_exact(share, currency)).collect::<Result<_, _>>()?
+    };
+    let mut taxable = Vec::with_capacity(amounts.len());
+    for (at, line) in draft.lines.iter().enumerate() {
+        let share = credited.get(at).copied().unwrap_or(Money::zero(currency));
+        let net = line.amount.checked_sub(share)?;
+        taxable.push(if line.tax_exempt { Money::zero(currency) } else { net });
+    }
+    let taxes = tax_lines(&taxable, &draft.inputs.tax, currency, draft.rounding)?;
+    let tax = Money::sum(currency, taxes.iter().map(|tax| tax.amount))?;
+    let before_tax = subtotal.checked_sub(credit)?;
+    let total = match draft.inputs.tax.mode {
+        TaxMode::Exclusive => before_tax.checked_add(tax)?,
+        TaxMode::Inclusive => before_tax,
+    };
     let body = InvoiceBody {
         tenant: draft.tenant,
         customer: draft.customer,
@@ -103,12 +106,17 @@ pub fn assemble(mut draft: Draft) -> Result<InvoiceBody, AssembleError> {
         subscription: draft.subscription,
         cycle: draft.cycle,
         revision: draft.revision,
+        part: draft.part,
+        payer: draft.payer,
         due_cycle_at: draft.due_cycle_at,
         period: draft.period,
         zone: draft.zone,
-        currency: draft.currency,
+        currency,
         lines: draft.lines,
         subtotal,
+        credits,
+        granted: draft.granted,
+        credited,
         taxes,
         tax,
         total,
@@ -118,67 +126,29 @@ pub fn assemble(mut draft: Draft) -> Result<InvoiceBody, AssembleError> {
     Ok(body)
 }
 
-impl PlanMinimum {
-    /// The line that raises what the period's usage and fees in arrears `reached` to the minimum;
-    /// over nothing when they reach it. Fees in advance belong to the next period.
-    ///
-    /// # Errors
-    /// When an amount does not fit.
-    pub fn line(
-        &self,
-        reached: &Exact,
-        period: Period,
-        currency: Currency,
-        rounding: Rounding,
-    ) -> Result<InvoiceLine, RatingError> {
-        let wanted = self.minimum.exact().mul(&self.fraction);
-        let missing = wanted.sub(reached).at_least(&Exact::ZERO);
-        let parts = if missing.is_zero() {
-            Vec::new()
-        } else {
-            vec![Part::adjustment(PartKind::MinimumTopUp, "plan minimum", missing.clone())]
-        };
-        let rated = finish(Exact::ONE, parts, missing, &RateContext::new(currency, rounding))?;
-        Ok(InvoiceLine {
-            kind: LineKind::PlanMinimum,
-            charge: "plan_minimum".to_owned(),
-            name: "Minimum of the plan".to_owned(),
-            period,
-            book: self.book.clone(),
-            book_hash: self.book_hash,
-            plan: self.plan.clone(),
-            meter: None,
-            unit: None,
-            metered: None,
-            events: None,
-            already_billed: None,
-            amount: rated.amount,
-            rated,
-        })
-    }
-}
-
-/// What counts towards a plan's minimum.
-fn reached(lines: &[InvoiceLine]) -> Exact {
-    lines
-        .iter()
-        .filter(|line| matches!(line.kind, LineKind::Usage | LineKind::FeeArrears))
-        .fold(Exact::ZERO, |sum, line| sum.add(&line.amount.exact()))
-}
-
 /// Kept on in production: an invoice that does not add up must never be stored.
 #[expect(clippy::panic, reason = "a broken money invariant must stop the process, not bill")]
 fn assert_adds_up(body: &InvoiceBody) {
-    let lines: Exact =
-        body.lines.iter().fold(Exact::ZERO, |sum, line| sum.add(&line.amount.exact()));
-    let taxes: Exact = body.taxes.iter().fold(Exact::ZERO, |sum, tax| sum.add(&tax.amount.exact()));
-    let total = lines.add(&taxes);
+    let sum = |amounts: &mut dyn Iterator<Item = Money>| {
+        amounts.fold(Exact::ZERO, |sum, amount| sum.add(&amount.exact()))
+    };
+    let lines = sum(&mut body.lines.iter().map(|line| line.amount));
+    let taxes = sum(&mut body.taxes.iter().map(|tax| tax.amount));
+    let credits = sum(&mut body.credits.iter().map(|credit| credit.amount));
+    let shares = sum(&mut body.credited.iter().copied());
+    let added = match body.inputs.tax.mode {
+        TaxMode::Exclusive => taxes.clone(),
+        TaxMode::Inclusive => Exact::ZERO,
+    };
+    let total = lines.sub(&credits).add(&added);
     if lines != body.subtotal.exact() || taxes != body.tax.exact() || total != body.total.exact() {
         panic!("invoice {} does not add up", body.id());
     }
+    if credits != shares {
+        panic!("shares of the credits on invoice {} do not add up", body.id());
+    }
     for tax in &body.taxes {
-        let shares = tax.by_line.iter().fold(Exact::ZERO, |sum, share| sum.add(&share.exact()));
-        if shares != tax.amount.exact() {
+        if sum(&mut tax.by_line.iter().copied()) != tax.amount.exact() {
             panic!("shares of {} on invoice {} do not add up", tax.name, body.id());
         }
     }

@@ -3,12 +3,19 @@
 //! Cycle 0 opens the subscription at its start and carries what is due in advance for the first
 //! period. Cycle n ≥ 1 closes period n − 1: its usage and arrears, and what is due in advance for
 //! period n. So every boundary has one invoice, and `(subscription, cycle)` names it for ever.
+//! After the last closing a settlement falls due with each month, for what came late.
+//!
+//! Periods tile in [eras](crate::era): each has one rhythm and one zone.
 
-use counterfoil_rating::{Alignment, Plan};
-use counterfoil_types::{Interval, Period, Schedule, ScheduleError, TimeError, Timestamp, Zone};
+use counterfoil_rating::Plan;
+use counterfoil_types::{Interval, Period, ScheduleError, TimeError, Timestamp, Zone};
+use jiff::{ToSpan, civil::Date};
 use thiserror::Error;
 
-use crate::subscription::Subscription;
+use crate::{
+    era::{Era, Rhythm},
+    subscription::{ChangeKind, Subscription, Terms},
+};
 
 /// Why periods could not be computed.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -16,6 +23,9 @@ pub enum CycleError {
     /// The schedule left the computable years.
     #[error(transparent)]
     Schedule(#[from] ScheduleError),
+    /// A billing day that does not exist.
+    #[error(transparent)]
+    BillingDay(#[from] counterfoil_types::BillingDayError),
     /// A date left the computable years.
     #[error(transparent)]
     Time(#[from] TimeError),
@@ -31,7 +41,7 @@ pub struct Cycle {
     pub number: CycleNumber,
     /// When it falls due.
     pub at: Timestamp,
-    /// The period it closes; none for cycle 0.
+    /// The period it closes; none for cycle 0 and for settlements.
     pub closes: Option<Period>,
     /// The full grid period `closes` is (part of).
     pub closes_full: Option<Period>,
@@ -41,37 +51,107 @@ pub struct Cycle {
     pub opens_full: Option<Period>,
 }
 
+impl Cycle {
+    /// Whether it only settles what came after the last closing.
+    #[must_use]
+    pub fn settles(&self) -> bool {
+        self.closes.is_none() && self.opens.is_none()
+    }
+}
+
 /// All cycles of a subscription.
 #[derive(Clone, Debug)]
 pub struct Cycles {
-    schedule: Schedule,
-    first: i64,
+    eras: Vec<Era>,
     start: Timestamp,
     end: Option<Timestamp>,
 }
 
+/// Settlements after the last closing: a year of months.
+const SETTLEMENTS: u32 = 12;
+
 impl Cycles {
-    /// The cycles of `subscription` on `plan`, in the customer's zone.
+    /// The cycles of `subscription` on one plan, in the customer's zone: for a subscription that
+    /// never changed.
     ///
     /// # Errors
     /// When a date cannot be computed with.
     pub fn of(subscription: &Subscription, plan: &Plan, zone: &Zone) -> Result<Self, CycleError> {
-        let midnight = |date: jiff::civil::Date| zone.instant(date.at(0, 0, 0, 0));
-        let start = midnight(subscription.start)?;
-        let end = subscription.end.map(midnight).transpose()?;
-        let schedule = match plan.alignment {
-            Alignment::Calendar => Schedule::calendar(plan.interval, start, zone.clone())?,
-            Alignment::Anniversary => {
-                Schedule::new(plan.interval, subscription.start.at(0, 0, 0, 0), zone.clone())?
+        Self::with(subscription, zone, |_, _| Ok(Rhythm::of(plan)))
+    }
+
+    /// The cycles of `subscription`; `rhythm` tells what the plan of its terms on a day is billed
+    /// by.
+    ///
+    /// # Errors
+    /// As `rhythm` has them, or when a date cannot be computed with.
+    pub fn with<E: From<CycleError>>(
+        subscription: &Subscription,
+        zone: &Zone,
+        rhythm: impl Fn(&Terms, Date) -> Result<Rhythm, E>,
+    ) -> Result<Self, E> {
+        let first_zone = subscription.zone.as_ref().unwrap_or(zone).clone();
+        let begins = subscription.start;
+        let first = rhythm(&subscription.terms_on(begins), begins)?;
+        let mut eras = vec![Era::first(first, begins, first_zone)?];
+        for change in &subscription.changes {
+            let current = eras.last().cloned();
+            let Some(current) = current else { break };
+            match &change.what {
+                ChangeKind::Zone { zone } if *zone != current.zone => {
+                    eras.push(current.in_zone(change.on, zone.clone())?);
+                }
+                ChangeKind::Plan { .. } => {
+                    let next = rhythm(&subscription.terms_on(change.on), change.on)?;
+                    if next != current.rhythm {
+                        eras.push(current.in_rhythm(change.on, next)?);
+                    }
+                }
+                _ => {}
             }
-            Alignment::BillingDay => {
-                let day = plan.billing_day.unwrap_or(1);
-                let anchor = billing_day_anchor(plan.interval, day, subscription.start)?;
-                Schedule::new(plan.interval, anchor.at(0, 0, 0, 0), zone.clone())?
+        }
+        let start = eras.first().map_or(Timestamp::MIN, |era| era.start);
+        let mut cycles = Self { eras, start, end: None };
+        cycles.end = subscription.end.map(|end| cycles.instant(end)).transpose()?;
+        Ok(cycles)
+    }
+
+    /// The first instant of a local day, in the zone the subscription was in then.
+    ///
+    /// # Errors
+    /// When a date cannot be computed with.
+    pub fn instant(&self, day: Date) -> Result<Timestamp, CycleError> {
+        for era in self.eras.iter().rev() {
+            let at = era.zone.instant(day.at(0, 0, 0, 0)).map_err(CycleError::Time)?;
+            if at >= era.start {
+                return Ok(at);
             }
-        };
-        let first = schedule.index_at(start)?;
-        Ok(Self { schedule, first, start, end })
+        }
+        let zone = self.eras.first().map_or_else(Zone::utc, |era| era.zone.clone());
+        Ok(zone.instant(day.at(0, 0, 0, 0))?)
+    }
+
+    /// The zone at an instant.
+    #[must_use]
+    pub fn zone_at(&self, at: Timestamp) -> Zone {
+        self.era_at(at).map_or_else(Zone::utc, |era| era.zone.clone())
+    }
+
+    /// When it begins.
+    #[must_use]
+    pub fn start(&self) -> Timestamp {
+        self.start
+    }
+
+    /// When it ends.
+    #[must_use]
+    pub fn end(&self) -> Option<Timestamp> {
+        self.end
+    }
+
+    fn era_at(&self, at: Timestamp) -> Option<&Era> {
+        let later = self.eras.iter().rev().find(|era| era.start <= at);
+        later.or_else(|| self.eras.first())
     }
 
     /// Period `n` (from 0), cut to the life of the subscription, with the grid period it lies in.
@@ -80,13 +160,84 @@ impl Cycles {
     /// # Errors
     /// When a date cannot be computed with.
     pub fn period(&self, n: CycleNumber) -> Result<Option<(Period, Period)>, CycleError> {
-        let full = self.schedule.period(self.first + i64::from(n))?;
-        let life = Period::new(self.start, self.end.unwrap_or(Timestamp::MAX));
-        let cut = full.intersect(&life);
+        let at = self.eras.partition_point(|era| era.number <= n).saturating_sub(1);
+        let Some(era) = self.eras.get(at) else { return Ok(None) };
+        let (mut cut, full) = era.period(n - era.number)?;
+        if let Some(next) = self.eras.get(at + 1) {
+            cut.end = cut.end.min(next.start);
+        }
+        if let Some(end) = self.end {
+            cut.end = cut.end.min(end);
+        }
         Ok((!cut.is_empty()).then_some((cut, full)))
     }
 
-    /// Cycle `number`; `None` when the subscription has ended before it.
+    /// The period of a fee (or a term) of its own length that holds `at`, cut to the life of its
+    /// rhythm, with the full one it lies in. Its boundaries are boundaries of cycles, since its
+    /// length is a whole multiple of theirs.
+    ///
+    /// # Errors
+    /// When a date cannot be computed with.
+    pub fn fee_period(
+        &self,
+        at: Timestamp,
+        interval: Interval,
+    ) -> Result<Option<(Period, Period)>, CycleError> {
+        let current = self.eras.partition_point(|era| era.start <= at).saturating_sub(1);
+        // The eras that go on with one another's grid are one life.
+        let first = (0..=current)
+            .rev()
+            .find(|at| self.eras.get(*at).is_some_and(|era| !era.continued))
+            .unwrap_or(0);
+        let chain: Vec<&Era> = self
+            .eras
+            .iter()
+            .enumerate()
+            .skip(first)
+            .take_while(|(at, era)| *at == first || era.continued)
+            .map(|(_, era)| era)
+            .collect();
+        let Some(root) = chain.first() else { return Ok(None) };
+        let grid = root.fee_grid(interval)?;
+        let boundary = |n: i64| -> Result<Timestamp, CycleError> {
+            for era in chain.iter().rev() {
+                if let Some(at) = era.fee_boundary(&grid, n)? {
+                    return Ok(at);
+                }
+            }
+            Ok(grid.boundary(n)?)
+        };
+        let mut n = grid.index_at(at)?;
+        while boundary(n)? > at {
+            n -= 1;
+        }
+        while boundary(n + 1)? <= at {
+            n += 1;
+        }
+        let full = Period::new(boundary(n)?, boundary(n + 1)?);
+        let next = self.eras.get(first + chain.len()).map(|era| era.start);
+        let end = next.into_iter().chain(self.end).min().unwrap_or(Timestamp::MAX);
+        let cut = full.intersect(&Period::new(root.start, end));
+        Ok((!cut.is_empty()).then_some((cut, full)))
+    }
+
+    /// Whether period `n` is a stub that its plan gives away.
+    ///
+    /// # Errors
+    /// When a date cannot be computed with.
+    pub fn is_free(&self, n: CycleNumber) -> Result<bool, CycleError> {
+        let at = self.eras.partition_point(|era| era.number <= n).saturating_sub(1);
+        let Some(era) = self.eras.get(at) else { return Ok(false) };
+        Ok(n == era.number && era.gives_stub_away()?)
+    }
+
+    /// The number of the closing cycle of a subscription that ends.
+    fn last(&self) -> Result<Option<CycleNumber>, CycleError> {
+        let Some(end) = self.end else { return Ok(None) };
+        Ok(self.number_at(end.plus_micros(-1))?.map(|last| last + 1))
+    }
+
+    /// Cycle `number`; `None` when nothing falls due any more.
     ///
     /// # Errors
     /// When a date cannot be computed with.
@@ -99,7 +250,7 @@ impl Cycles {
         let at = match (closes, opens) {
             (Some((closes, _)), _) => closes.end,
             (None, Some((opens, _))) if number == 0 => opens.start,
-            _ => return Ok(None),
+            _ => return self.settlement(number),
         };
         Ok(Some(Cycle {
             number,
@@ -111,9 +262,31 @@ impl Cycles {
         }))
     }
 
-    /// The cycles that fall due in a run over `[from, to)`: closings with `from < at ≤ to`, and
-    /// the opening when the subscription starts inside. So a month's run bills the month that
-    /// ended with it, and a subscription that starts in it gets its advance fees at once.
+    /// The `number − last`-th first of a month after the end.
+    fn settlement(&self, number: CycleNumber) -> Result<Option<Cycle>, CycleError> {
+        let (Some(last), Some(end)) = (self.last()?, self.end) else { return Ok(None) };
+        if number <= last || number - last > SETTLEMENTS {
+            return Ok(None);
+        }
+        let out = |_| TimeError::OutOfRange(end.micros());
+        let zone = self.zone_at(end);
+        let month = zone.civil(end)?.date().first_of_month();
+        let day = month.checked_add(i64::from(number - last).months()).map_err(out)?;
+        let at = zone.instant(day.at(0, 0, 0, 0))?;
+        Ok(Some(Cycle {
+            number,
+            at,
+            closes: None,
+            closes_full: None,
+            opens: None,
+            opens_full: None,
+        }))
+    }
+
+    /// The cycles that fall due in a run over `[from, to)`: closings and settlements with
+    /// `from < at ≤ to`, and the opening when the subscription starts inside. So a month's run
+    /// bills the month that ended with it, and a subscription that starts in it gets its advance
+    /// fees at once.
     ///
     /// # Errors
     /// When a date cannot be computed with.
@@ -121,10 +294,13 @@ impl Cycles {
         let mut due = Vec::new();
         let mut number = if from < self.start {
             0
+        } else if let (Some(end), Some(last)) = (self.end, self.last()?)
+            && from >= end
+        {
+            last
         } else {
             // The first period that can end after `from`.
-            let index = self.schedule.index_at(from)? - self.first;
-            CycleNumber::try_from(index.max(0)).unwrap_or(CycleNumber::MAX)
+            self.number_at(from)?.unwrap_or(0)
         };
         while let Some(cycle) = self.cycle(number)? {
             let inside = if cycle.number == 0 {
@@ -143,6 +319,13 @@ impl Cycles {
         Ok(due)
     }
 
+    fn number_at(&self, at: Timestamp) -> Result<Option<CycleNumber>, CycleError> {
+        match self.era_at(at) {
+            Some(era) if at >= self.start => Ok(Some(era.number + era.index_at(at)?)),
+            _ => Ok(None),
+        }
+    }
+
     /// Number of the period that holds `at`, if the subscription covers it.
     ///
     /// # Errors
@@ -151,128 +334,9 @@ impl Cycles {
         if at < self.start || self.end.is_some_and(|end| at >= end) {
             return Ok(None);
         }
-        let index = self.schedule.index_at(at)? - self.first;
-        Ok(CycleNumber::try_from(index).ok())
+        self.number_at(at)
     }
-}
-
-/// A date on the grid through the billing day of the month of `start`, in a month long enough to
-/// hold that day: a schedule clamps each boundary from its anchor, and a clamped anchor would stay
-/// clamped for ever.
-fn billing_day_anchor(
-    interval: Interval,
-    day: i8,
-    start: jiff::civil::Date,
-) -> Result<jiff::civil::Date, CycleError> {
-    let mut best = start.first_of_month();
-    for back in 0..=12 {
-        let month = interval.after(start.first_of_month().at(0, 0, 0, 0), -back)?.date();
-        if month.days_in_month() > best.days_in_month() {
-            best = month;
-        }
-    }
-    let day = day.min(best.days_in_month());
-    let out = |_| CycleError::Time(TimeError::OutOfRange(i64::from(day)));
-    jiff::civil::Date::new(best.year(), best.month(), day).map_err(out)
 }
 
 #[cfg(test)]
-mod tests {
-    use counterfoil_rating::PlanSpec;
-
-    use super::*;
-
-    fn cycles(alignment: &str, start: &str, end: Option<&str>) -> Cycles {
-        let plan: PlanSpec = serde_json::from_str(&format!(
-            r#"{{"key":"p","interval":"month","alignment":"{alignment}","charge":[{{"key":"f","model":"flat","amount":1}}]}}"#
-        ))
-        .unwrap();
-        let subscription = Subscription {
-            id: "s".parse().unwrap(),
-            customer: "c".parse().unwrap(),
-            book: "b".into(),
-            plan: plan.key.clone(),
-            start: start.parse().unwrap(),
-            end: end.map(|end| end.parse().unwrap()),
-        };
-        let zone = "Europe/Berlin".parse().unwrap();
-        Cycles::of(&subscription, &Plan::try_from(&plan).unwrap(), &zone).unwrap()
-    }
-
-    fn at(text: &str) -> Timestamp {
-        text.parse().unwrap()
-    }
-
-    #[test]
-    fn a_start_in_mid_month_has_a_short_first_period() {
-        let cycles = cycles("calendar", "2026-10-12", None);
-        let october = (at("2026-10-01T00:00:00+02:00"), at("2026-11-01T00:00:00+01:00"));
-        let due = cycles.due(october.0, october.1).unwrap();
-        let numbers: Vec<u32> = due.iter().map(|cycle| cycle.number).collect();
-        assert_eq!(numbers, [0, 1], "the opening and the first closing fall into October's run");
-        let first = due[1].closes.unwrap();
-        assert_eq!(first, Period::new(at("2026-10-12T00:00:00+02:00"), october.1));
-        assert_eq!(due[1].closes_full.unwrap().start, october.0);
-    }
-
-    #[test]
-    fn a_billing_day_that_short_months_lack_comes_back() {
-        let starts_of = |interval: &str, start: &str| {
-            let plan: PlanSpec = serde_json::from_str(&format!(
-                r#"{{"key":"p","interval":"{interval}","alignment":"billing_day","billing_day":31,
-                    "charge":[{{"key":"f","model":"flat","amount":1}}]}}"#
-            ))
-            .unwrap();
-            let subscription = Subscription {
-                id: "s".parse().unwrap(),
-                customer: "c".parse().unwrap(),
-                book: "b".into(),
-                plan: plan.key.clone(),
-                start: start.parse().unwrap(),
-                end: None,
-            };
-            let plan = Plan::try_from(&plan).unwrap();
-            let cycles = Cycles::of(&subscription, &plan, &Zone::utc()).unwrap();
-            let day = |n| cycles.period(n).unwrap().unwrap().0.start.to_string();
-            (0..5).map(|n| day(n)[..10].to_owned()).collect::<Vec<_>>()
-        };
-        assert_eq!(
-            starts_of("month", "2026-02-10"),
-            ["2026-02-10", "2026-02-28", "2026-03-31", "2026-04-30", "2026-05-31"]
-        );
-        assert_eq!(
-            starts_of("year", "2026-02-10"),
-            ["2026-02-10", "2026-02-28", "2027-02-28", "2028-02-29", "2029-02-28"]
-        );
-    }
-
-    #[test]
-    fn each_closing_belongs_to_exactly_one_monthly_run() {
-        let cycles = cycles("anniversary", "2026-01-31", Some("2026-08-15"));
-        let mut seen = Vec::new();
-        for month in 1..=11 {
-            let from = at(&format!("2026-{month:02}-01T00:00:00Z"));
-            let to = at(&format!("2026-{:02}-01T00:00:00Z", month + 1));
-            seen.extend(cycles.due(from, to).unwrap().iter().map(|cycle| cycle.number));
-        }
-        assert_eq!(seen, (0..=7).collect::<Vec<u32>>());
-        let last = cycles.cycle(7).unwrap().unwrap();
-        assert_eq!(last.at, at("2026-08-15T00:00:00+02:00"));
-        assert!(last.opens.is_none(), "nothing is due in advance after the end");
-        assert!(cycles.cycle(8).unwrap().is_none());
-    }
-
-    #[test]
-    fn periods_tile_the_life_of_a_subscription() {
-        let cycles = cycles("calendar", "2024-01-31", Some("2026-02-10"));
-        let mut before = at("2024-01-31T00:00:00+01:00");
-        let mut n = 0;
-        while let Some((period, full)) = cycles.period(n).unwrap() {
-            assert_eq!(period.start, before);
-            assert!(full.start <= period.start && period.end <= full.end);
-            before = period.end;
-            n += 1;
-        }
-        assert_eq!(before, at("2026-02-10T00:00:00+01:00"));
-    }
-}
+mod tests;

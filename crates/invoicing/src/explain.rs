@@ -1,7 +1,7 @@
 //! An invoice in sentences: for each line where its units came from, what each part costs, and
 //! where it was rounded.
 
-use counterfoil_rating::{Part, PartKind};
+use counterfoil_rating::{Part, PartKind, TaxMode};
 use counterfoil_types::{Currency, Exact, Money};
 
 use crate::invoice::{Invoice, InvoiceLine, LineKind};
@@ -31,13 +31,34 @@ pub fn explain(invoice: &Invoice) -> Vec<String> {
     }
     text.push(String::new());
     text.push(format!("Lines sum to {}", body.subtotal));
+    for used in &body.granted {
+        text.push(format!(
+            "{} units of {} were taken from grant {}",
+            used.units, used.meter, used.grant
+        ));
+    }
+    for used in &body.credits {
+        let kind = used.kind.as_str();
+        text.push(format!(
+            "{} of {kind} credit {} ({}) is used",
+            used.amount, used.name, used.grant
+        ));
+    }
     for tax in &body.taxes {
+        if body.inputs.tax.mode == TaxMode::Inclusive {
+            text.push(format!(
+                "{} {} % contained in {}: {}",
+                tax.name, tax.percent, tax.base, tax.amount
+            ));
+            continue;
+        }
         let exact = tax.base.exact().mul(&tax.percent.exact()).mul(&Exact::unit(2));
         text.push(format!(
             "{} {} % of {} = {} exactly, rounded to {}",
             tax.name, tax.percent, tax.base, exact, tax.amount
         ));
     }
+    text.extend(body.inputs.tax.note.clone());
     text.push(format!("Total {}", body.total));
     text.push(format!("SHA-256 of the invoice body: {}", invoice.digest));
     text
@@ -50,6 +71,10 @@ fn explain_line(number: usize, line: &InvoiceLine) -> Vec<String> {
         LineKind::FeeAdvance => "fee for the period that begins",
         LineKind::LateUsage => "usage of an earlier period that arrived late",
         LineKind::PlanMinimum => "minimum of the plan",
+        LineKind::PlanMaximum => "maximum of the plan",
+        LineKind::Discount => "discount on the invoice",
+        LineKind::Commitment => "commitment of the term",
+        LineKind::Adjustment => "correction of an earlier invoice",
     };
     let mut text = vec![format!("{number}. {}: {} ({why})", line.name, line.amount)];
     text.push(format!("   for {}", line.period));
@@ -60,6 +85,12 @@ fn explain_line(number: usize, line: &InvoiceLine) -> Vec<String> {
         line.plan,
         line.charge
     ));
+    if let Some(phase) = &line.phase {
+        text.push(format!("   phase {phase}"));
+    }
+    if let Some(origin) = line.origin {
+        text.push(format!("   corrects cycle {}", origin.cycle));
+    }
     if let (Some(meter), Some(metered)) = (&line.meter, &line.metered) {
         let unit = line.unit.as_deref().unwrap_or("units");
         text.push(format!("   meter {meter}: {metered} {unit}"));

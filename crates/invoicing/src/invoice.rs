@@ -1,16 +1,21 @@
 //! The invoice: an immutable body made from named inputs, and the state around it.
 
-use counterfoil_rating::RatedLine;
+use counterfoil_rating::{LatePolicy, RatedLine};
 use counterfoil_types::{
     BookRef, Currency, CustomerId, Digest, Exact, InvoiceId, MeterKey, Money, Period, PlanKey,
     SubscriptionId, TenantId, Timestamp,
 };
 use serde::{Deserialize, Serialize};
 
-use crate::{customer::TaxRate, cycle::CycleNumber, subscription::Subscription, tax::TaxAmount};
+use crate::{
+    credit::{CreditUse, GrantUse, OpenCredit, UnitGrant},
+    cycle::CycleNumber,
+    subscription::Subscription,
+    tax::{TaxAmount, TaxDecision},
+};
 
 /// Version of the calculation, noted on every invoice: an invoice is rebuilt by the same rules.
-pub const ENGINE_VERSION: &str = "1";
+pub const ENGINE_VERSION: &str = "2";
 
 /// Where an invoice is in its life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -61,12 +66,13 @@ impl InvoiceState {
             (Draft, Pending)
                 | (Pending, Paid | Overdue | Void)
                 | (Overdue, Paid | Uncollectible | Void)
+                | (Uncollectible, Paid)
         )
     }
 }
 
 /// Why a line is on the invoice.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum LineKind {
     /// Usage of the period that ended.
@@ -79,6 +85,23 @@ pub enum LineKind {
     LateUsage,
     /// What was missing to the plan's minimum.
     PlanMinimum,
+    /// What the plan's charges came to above its maximum.
+    PlanMaximum,
+    /// A discount on the invoice.
+    Discount,
+    /// What was missing to the commitment of a contract term.
+    Commitment,
+    /// A correction of something else than usage that was invoiced before: the contract changed.
+    Adjustment,
+}
+
+/// What a correcting line corrects.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Origin {
+    /// The cycle.
+    pub cycle: CycleNumber,
+    /// The kind of the lines there.
+    pub kind: LineKind,
 }
 
 /// A line.
@@ -110,7 +133,16 @@ pub struct InvoiceLine {
     /// Events of the lane, up to the watermark in the invoice's inputs, that counted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub events: Option<u64>,
-    /// What earlier invoices billed for the same charge and period (late usage only).
+    /// What it corrects; none for what this cycle bills itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub origin: Option<Origin>,
+    /// The phase of the plan it was rated in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub phase: Option<String>,
+    /// Whether it is not taxed.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub tax_exempt: bool,
+    /// What other invoices and credit notes billed for the same (corrections and parts only).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub already_billed: Option<Money>,
     /// The calculation.
@@ -130,8 +162,28 @@ pub struct Inputs {
     pub engine: String,
     /// The subscription as it stood.
     pub subscription: Subscription,
-    /// The customer's tax rates as they stood.
-    pub tax: Vec<TaxRate>,
+    /// The customer's zone as it stood.
+    pub zone: counterfoil_types::Zone,
+    /// The tax decision.
+    pub tax: TaxDecision,
+    /// Late policy of the customer, where it has one of its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub late_events: Option<LatePolicy>,
+    /// Up to where usage was looked at, for a part of a cycle that is still open.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<Timestamp>,
+    /// The invoices whose lines counted as billed; empty when nothing was compared.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub billed_by: Vec<InvoiceId>,
+    /// The late-usage credit notes that counted as given back.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub credited_by: Vec<String>,
+    /// Prepaid credits that were open, in order of use.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub credits: Vec<OpenCredit>,
+    /// Grants of units that were open, in order of use.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub grants: Vec<UnitGrant>,
 }
 
 /// The immutable part.
@@ -149,6 +201,12 @@ pub struct InvoiceBody {
     pub cycle: CycleNumber,
     /// 0, or higher after a void and reissue.
     pub revision: u32,
+    /// 0, or the number of the part of a cycle that is billed before it closes.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub part: u32,
+    /// Who pays, where it is another customer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub payer: Option<CustomerId>,
     /// When the cycle fell due.
     pub due_cycle_at: Timestamp,
     /// The period that ended, if one did; else the one that begins.
@@ -161,6 +219,15 @@ pub struct InvoiceBody {
     pub lines: Vec<InvoiceLine>,
     /// Sum of the lines.
     pub subtotal: Money,
+    /// Prepaid credits used, before tax.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub credits: Vec<CreditUse>,
+    /// Units taken from grants.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub granted: Vec<GrantUse>,
+    /// Share of the credits in each line, in line order; empty without credits.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub credited: Vec<Money>,
     /// Taxes by rate.
     pub taxes: Vec<TaxAmount>,
     /// Sum of the taxes.
@@ -171,16 +238,46 @@ pub struct InvoiceBody {
     pub inputs: Inputs,
 }
 
+fn is_zero(number: &u32) -> bool {
+    *number == 0
+}
+
+/// The id of the invoice of a cycle, revision and part.
+#[must_use]
+pub fn invoice_id(
+    tenant: &TenantId,
+    subscription: &SubscriptionId,
+    cycle: CycleNumber,
+    revision: u32,
+    part: u32,
+) -> InvoiceId {
+    let (cycle, revision, part) = (cycle.to_string(), revision.to_string(), part.to_string());
+    let mut names = vec![tenant.as_str(), subscription.as_str(), &cycle, &revision];
+    if part != "0" {
+        names.push(&part);
+    }
+    InvoiceId::derive(&names)
+}
+
 impl InvoiceBody {
     /// The invoice's id: the same for every computation of the same cycle.
     #[must_use]
     pub fn id(&self) -> InvoiceId {
-        InvoiceId::derive(&[
-            self.tenant.as_str(),
-            self.subscription.as_str(),
-            &self.cycle.to_string(),
-            &self.revision.to_string(),
-        ])
+        invoice_id(&self.tenant, &self.subscription, self.cycle, self.revision, self.part)
+    }
+
+    /// Who pays.
+    #[must_use]
+    pub fn paid_by(&self) -> &CustomerId {
+        self.payer.as_ref().unwrap_or(&self.customer)
+    }
+
+    /// Sum of the credits used.
+    ///
+    /// # Errors
+    /// When it does not fit.
+    pub fn credit(&self) -> Result<Money, counterfoil_types::MoneyError> {
+        Money::sum(self.currency, self.credits.iter().map(|credit| credit.amount))
     }
 
     /// The canonical text of the body: JSON with fields in declaration order.

@@ -9,6 +9,7 @@ use sqlx::SqliteConnection;
 
 use crate::{
     catalog::{lane_count, number_of},
+    documents,
     error::store_error,
     finalize, journal, multi,
     open::SqliteStore,
@@ -91,6 +92,12 @@ async fn apply(tx: &mut SqliteConnection, tenant: i64, write: &Write) -> Result<
         Write::UpdateRun(run) => update_run(tx, tenant, run).await?,
         Write::PutRunItems(items) => put_items(tx, tenant, items).await?,
         Write::DropDraft(invoice) => drop_draft(tx, tenant, invoice).await?,
+        Write::MoveInvoice { invoice, to } => move_invoice(tx, tenant, invoice, *to).await?,
+        Write::Issue { document, series } => {
+            documents::issue(tx, tenant, document, series.as_deref()).await?;
+        }
+        Write::Post(postings) => documents::post(tx, tenant, postings).await?,
+        Write::Set { key, value } => documents::set(tx, tenant, key, value.as_deref()).await?,
         // Written by the page, see `finalize`.
         Write::PutDraft(_) | Write::Finalize { .. } => {}
     }
@@ -274,6 +281,33 @@ async fn drop_draft(
             format!("it is {}; only drafts are removed", state.as_str()),
         )),
     }
+}
+
+async fn move_invoice(
+    tx: &mut SqliteConnection,
+    tenant: i64,
+    invoice: &InvoiceId,
+    to: InvoiceState,
+) -> Result<(), StoreError> {
+    let refused = |why: String| StoreError::conflict(format!("invoice {invoice}"), why);
+    let Some((state, _)) = state_of(tx, tenant, invoice).await? else {
+        return Err(refused("it does not exist".to_owned()));
+    };
+    if state == to {
+        return Ok(());
+    }
+    // A draft becomes pending by being finalized, with a number; never by this door.
+    if state == InvoiceState::Draft || !state.may_become(to) {
+        return Err(refused(format!("it is {} and cannot become {}", state.as_str(), to.as_str())));
+    }
+    sqlx::query("UPDATE invoice SET state = ? WHERE tenant = ? AND id = ?")
+        .bind(to.as_str())
+        .bind(tenant)
+        .bind(invoice.to_string())
+        .execute(tx)
+        .await
+        .map_err(store_error)?;
+    Ok(())
 }
 
 async fn state_of(

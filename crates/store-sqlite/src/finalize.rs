@@ -78,8 +78,8 @@ pub(crate) async fn put_drafts(
         .collect();
     for chunk in multi::chunks(&drafts) {
         let mut query = sqlx::query(multi::values(
-            "INSERT INTO invoice (tenant, id, customer, subscription, cycle, revision, due_cycle_at, position, state, currency, total, digest, body) VALUES",
-            13,
+            "INSERT INTO invoice (tenant, id, customer, subscription, cycle, revision, part, due_cycle_at, position, state, currency, total, digest, body) VALUES",
+            14,
             chunk.len(),
             "ON CONFLICT (tenant, id) DO UPDATE SET customer = excluded.customer, due_cycle_at = excluded.due_cycle_at, position = excluded.position, currency = excluded.currency, total = excluded.total, digest = excluded.digest, body = excluded.body WHERE invoice.state = 'draft'",
         ));
@@ -94,6 +94,7 @@ pub(crate) async fn put_drafts(
                 .bind(body.subscription.as_str())
                 .bind(body.cycle)
                 .bind(body.revision)
+                .bind(body.part)
                 .bind(body.due_cycle_at.micros())
                 .bind(signed(body.inputs.position))
                 .bind(InvoiceState::Draft.as_str())
@@ -147,8 +148,7 @@ pub(crate) async fn finalize(
     record(tx, tenant, &numbered, *at, *due_at).await
 }
 
-/// Takes the next numbers of a series. The series' row is written in this transaction, so a number
-/// that is not used is not taken.
+/// Gives each draft the next number of a series.
 async fn number(
     tx: &mut SqliteConnection,
     tenant: i64,
@@ -156,6 +156,29 @@ async fn number(
     drafts: Vec<InvoiceId>,
 ) -> Result<Vec<(InvoiceId, String)>, StoreError> {
     let count = signed(drafts.len() as u64);
+    let last = take_numbers(tx, tenant, series, count).await?;
+    let first = last - count + 1;
+    Ok((first..).zip(drafts).map(|(number, id)| (id, format!("{series}{number:06}"))).collect())
+}
+
+/// Takes the next number of a series.
+pub(crate) async fn next_number(
+    tx: &mut SqliteConnection,
+    tenant: i64,
+    series: &str,
+) -> Result<String, StoreError> {
+    let last = take_numbers(tx, tenant, series, 1).await?;
+    Ok(format!("{series}{last:06}"))
+}
+
+/// Takes `count` numbers of a series; returns the last. The series' row is written in this
+/// transaction, so a number that is not used is not taken.
+async fn take_numbers(
+    tx: &mut SqliteConnection,
+    tenant: i64,
+    series: &str,
+    count: i64,
+) -> Result<i64, StoreError> {
     let row = sqlx::query(
         "INSERT INTO invoice_series (tenant, series, last) VALUES (?1, ?2, ?3) ON CONFLICT DO UPDATE SET last = last + ?3 RETURNING last",
     )
@@ -165,9 +188,7 @@ async fn number(
     .fetch_one(tx)
     .await
     .map_err(store_error)?;
-    let last: i64 = get(&row, 0)?;
-    let first = last - count + 1;
-    Ok((first..).zip(drafts).map(|(number, id)| (id, format!("{series}{number:06}"))).collect())
+    get(&row, 0)
 }
 
 async fn write_numbers(
@@ -179,7 +200,7 @@ async fn write_numbers(
 ) -> Result<(), StoreError> {
     for chunk in multi::chunks(numbered) {
         let mut query = sqlx::query(multi::values(
-            "UPDATE invoice SET state = CASE WHEN total = '0' THEN 'paid' ELSE 'pending' END, number = new.column3, issued_at = new.column4, due_at = new.column5 FROM (VALUES",
+            "UPDATE invoice SET state = CASE WHEN total = '0' OR substr(total, 1, 1) = '-' THEN 'paid' ELSE 'pending' END, number = new.column3, issued_at = new.column4, due_at = new.column5 FROM (VALUES",
             5,
             chunk.len(),
             ") AS new WHERE invoice.tenant = new.column1 AND invoice.id = new.column2 AND invoice.state = 'draft'",

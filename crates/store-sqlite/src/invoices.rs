@@ -28,7 +28,7 @@ macro_rules! summary_query {
     ($rest:literal) => {
         concat!(
             "SELECT i.id, i.state, i.number, i.issued_at, i.customer, i.subscription, i.cycle, ",
-            "i.revision, i.due_cycle_at, i.currency, i.total, i.position ",
+            "i.revision, i.due_cycle_at, i.currency, i.total, i.position, i.part ",
             "FROM invoice i JOIN tenant t ON t.number = i.tenant WHERE t.id = ? AND ",
             $rest
         )
@@ -101,6 +101,7 @@ fn summary(row: &SqliteRow) -> Result<InvoiceSummary, StoreError> {
             .map_err(|error| damage(error.to_string()))?,
         cycle: get(row, 6)?,
         revision: get(row, 7)?,
+        part: get(row, 12)?,
         due_cycle_at: Timestamp::from_micros(get(row, 8)?),
         position: rows::unsigned(get(row, 11)?),
         total: money("invoice", &place, get(row, 10)?, get(row, 9)?)?,
@@ -142,12 +143,13 @@ impl InvoiceStore for SqliteStore {
         tenant: &TenantId,
         subscription: &SubscriptionId,
     ) -> Result<Vec<Invoice>, StoreError> {
-        let rows = sqlx::query(invoice_query!("i.subscription = ? ORDER BY i.cycle, i.revision"))
-            .bind(tenant.as_str())
-            .bind(subscription.as_str())
-            .fetch_all(&self.read)
-            .await
-            .map_err(store_error)?;
+        let rows =
+            sqlx::query(invoice_query!("i.subscription = ? ORDER BY i.cycle, i.revision, i.part"))
+                .bind(tenant.as_str())
+                .bind(subscription.as_str())
+                .fetch_all(&self.read)
+                .await
+                .map_err(store_error)?;
         rows.iter().map(invoice).collect()
     }
 
@@ -157,14 +159,15 @@ impl InvoiceStore for SqliteStore {
         subscription: &SubscriptionId,
         cycle: CycleNumber,
     ) -> Result<Vec<InvoiceSummary>, StoreError> {
-        let rows =
-            sqlx::query(summary_query!("i.subscription = ? AND i.cycle = ? ORDER BY i.revision"))
-                .bind(tenant.as_str())
-                .bind(subscription.as_str())
-                .bind(cycle)
-                .fetch_all(&self.read)
-                .await
-                .map_err(store_error)?;
+        let rows = sqlx::query(summary_query!(
+            "i.subscription = ? AND i.cycle = ? ORDER BY i.revision, i.part"
+        ))
+        .bind(tenant.as_str())
+        .bind(subscription.as_str())
+        .bind(cycle)
+        .fetch_all(&self.read)
+        .await
+        .map_err(store_error)?;
         rows.iter().map(summary).collect()
     }
 

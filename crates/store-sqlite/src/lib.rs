@@ -14,6 +14,7 @@ mod aggregates;
 mod append;
 mod catalog;
 mod commit;
+mod documents;
 mod error;
 mod finalize;
 mod invoices;

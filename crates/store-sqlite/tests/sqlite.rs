@@ -4,7 +4,7 @@
 
 use std::{collections::BTreeMap, path::PathBuf};
 
-use counterfoil_invoicing::{Inputs, Invoice, InvoiceBody, Subscription};
+use counterfoil_invoicing::{Inputs, Invoice, InvoiceBody, Subscription, TaxDecision};
 use counterfoil_ledger::{Event, Receipt};
 use counterfoil_store::{
     BookRow, CatalogStore, Commit, InvoiceStore, LedgerStore, Pending, Store, StoreError, Tenant,
@@ -78,12 +78,17 @@ impl Fixture {
             subscription: "s".parse().unwrap(),
             cycle: 1,
             revision: 0,
+            part: 0,
+            payer: None,
             due_cycle_at: NOW,
             period: Period::new(NOW, NOW),
             zone: Zone::utc(),
             currency: Currency::USD,
             lines: Vec::new(),
             subtotal: zero,
+            credits: Vec::new(),
+            granted: Vec::new(),
+            credited: Vec::new(),
             taxes: Vec::new(),
             tax: zero,
             total: zero,
@@ -91,15 +96,21 @@ impl Fixture {
                 lane: 0,
                 position: 1,
                 engine: "1".to_owned(),
-                subscription: Subscription {
-                    id: "s".parse().unwrap(),
-                    customer: CustomerId::new("acme").unwrap(),
-                    book: "b".to_owned(),
-                    plan: "p".parse().unwrap(),
-                    start: "2025-10-01".parse().unwrap(),
-                    end: None,
-                },
-                tax: Vec::new(),
+                subscription: Subscription::new(
+                    "s".parse().unwrap(),
+                    "acme".parse().unwrap(),
+                    "book",
+                    "plan".parse().unwrap(),
+                    "2025-10-01".parse().unwrap(),
+                ),
+                zone: Zone::utc(),
+                late_events: None,
+                until: None,
+                billed_by: Vec::new(),
+                credited_by: Vec::new(),
+                credits: Vec::new(),
+                grants: Vec::new(),
+                tax: TaxDecision::default(),
             },
         };
         let draft = Invoice::draft(body).unwrap();

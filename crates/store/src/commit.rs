@@ -4,11 +4,12 @@
 //! more. What a write may not do (replace a finalized invoice, change a published book) is refused
 //! by the backend with [`crate::StoreError::Conflict`], whatever the caller believes.
 
-use counterfoil_invoicing::{Customer, Invoice, Run, RunItem, Subscription};
+use counterfoil_invoicing::{Customer, Invoice, InvoiceState, Run, RunItem, Subscription};
 use counterfoil_types::{InvoiceId, Timestamp};
 
 use crate::{
     catalog::{BookRow, MeterRow},
+    document::{Document, Posting},
     journal::Fact,
 };
 
@@ -47,6 +48,33 @@ pub enum Write {
         at: Timestamp,
         /// When it must be paid.
         due_at: Timestamp,
+    },
+    /// Moves a finalized invoice on. One that is there already stays; one that may not go there
+    /// from where it is, is a conflict.
+    MoveInvoice {
+        /// The invoice.
+        invoice: InvoiceId,
+        /// Where it goes.
+        to: InvoiceState,
+    },
+    /// Issues a document, with the next number of `series` where one is given. The same id with
+    /// other content is a conflict.
+    Issue {
+        /// The document; its number is ignored.
+        document: Document,
+        /// Prefix of the number, for example `CN-2026-`.
+        series: Option<String>,
+    },
+    /// Moves accounts, in order. A posting whose key is known stays as it is, if it says the same;
+    /// an account that would go below zero, or does not stand where the caller saw it, is a
+    /// conflict.
+    Post(Vec<Posting>),
+    /// Sets or removes a setting.
+    Set {
+        /// Its key.
+        key: String,
+        /// Its value; `None` removes it.
+        value: Option<String>,
     },
 }
 

@@ -21,9 +21,10 @@ use counterfoil_types::{
 };
 
 use crate::{
-    AggregateStore, BookRow, Bucket, CatalogStore, Commit, InvoiceFilter, InvoiceStore,
-    InvoiceSummary, JournalStore, LaneHead, LedgerStore, MeterRow, Pending, Projection,
-    RecordedFact, RunStore, Store, StoreError, Tenant,
+    Account, AccountFilter, AggregateStore, BookRow, Bucket, CatalogStore, Commit, Document,
+    DocumentFilter, DocumentStore, InvoiceFilter, InvoiceStore, InvoiceSummary, JournalStore,
+    LaneHead, LedgerStore, MeterRow, Pending, Projection, RecordedFact, RecordedPosting, RunStore,
+    Store, StoreError, Tenant,
 };
 
 /// On which side of its effect a call fails.
@@ -189,6 +190,18 @@ pass_on! { RunStore:
 
 pass_on! { JournalStore:
     fn facts(tenant: &TenantId, after: u64, limit: u32) -> Vec<RecordedFact>;
+}
+
+pass_on! { DocumentStore:
+    fn document(tenant: &TenantId, kind: &str, id: &str) -> Option<Document>;
+    fn documents(tenant: &TenantId, kind: &str, filter: &DocumentFilter, after: Option<&str>,
+        limit: u32) -> Vec<Document>;
+    fn account(tenant: &TenantId, name: &str) -> Option<Account>;
+    fn accounts(tenant: &TenantId, filter: &AccountFilter, after: Option<&str>, limit: u32)
+        -> Vec<Account>;
+    fn postings(tenant: &TenantId, account: Option<&str>, after: u64, limit: u32)
+        -> Vec<RecordedPosting>;
+    fn settings(tenant: &TenantId, prefix: &str) -> Vec<(String, String)>;
 }
 
 pass_on! { Store:

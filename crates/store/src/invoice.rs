@@ -35,6 +35,8 @@ pub struct InvoiceSummary {
     pub cycle: CycleNumber,
     /// The revision.
     pub revision: u32,
+    /// 0, or the part of a cycle that was billed before it closed.
+    pub part: u32,
     /// When the cycle fell due.
     pub due_cycle_at: Timestamp,
     /// Ledger watermark it was computed at.
@@ -62,14 +64,14 @@ pub trait InvoiceStore: Send + Sync {
         number: &str,
     ) -> Result<Option<Invoice>, StoreError>;
 
-    /// All invoices of a subscription, drafts included, by cycle and revision.
+    /// All invoices of a subscription, drafts included, by cycle, revision and part.
     async fn invoices_of(
         &self,
         tenant: &TenantId,
         subscription: &SubscriptionId,
     ) -> Result<Vec<Invoice>, StoreError>;
 
-    /// Summaries of the invoices of a subscription for one cycle, by revision.
+    /// Summaries of the invoices of a subscription for one cycle, by revision and part.
     async fn cycle_summaries(
         &self,
         tenant: &TenantId,

@@ -8,6 +8,7 @@
 //! | [`InvoiceStore`] | invoices | drafts replaceable, finalized ones immutable, numbers gap-free |
 //! | [`RunStore`] | invoice runs | items with their status |
 //! | [`JournalStore`] | billing facts | append-only, contiguous |
+//! | [`DocumentStore`] | documents, accounts, settings | documents immutable, accounts never below zero |
 //!
 //! All writes other than ledger appends and projections go through one door,
 //! [`Store::commit`]: a [`Commit`] is a list of facts and changes that take effect together.
@@ -23,6 +24,7 @@ pub mod catalog;
 pub mod commit;
 #[cfg(feature = "testing")]
 pub mod contract;
+pub mod document;
 pub mod error;
 #[cfg(feature = "testing")]
 pub mod faults;
@@ -37,6 +39,9 @@ use counterfoil_types::TenantId;
 pub use aggregate::{AggregateStore, Bucket, MemberDelta, Projection};
 pub use catalog::{BookRow, CatalogStore, MeterRow, Tenant};
 pub use commit::{Commit, Write};
+pub use document::{
+    Account, AccountFilter, Document, DocumentFilter, DocumentStore, Posting, RecordedPosting,
+};
 pub use error::StoreError;
 pub use invoice::{InvoiceFilter, InvoiceStore, InvoiceSummary};
 pub use journal::{Fact, JournalStore, RecordedFact};
@@ -46,7 +51,7 @@ pub use run::RunStore;
 /// Everything a backend offers.
 #[async_trait]
 pub trait Store:
-    LedgerStore + AggregateStore + CatalogStore + InvoiceStore + RunStore + JournalStore
+    LedgerStore + AggregateStore + CatalogStore + InvoiceStore + RunStore + JournalStore + DocumentStore
 {
     /// Makes the changes and records the facts of `commit` together, or none of them.
     ///

@@ -44,7 +44,7 @@ pub mod split;
 pub mod timestamp;
 pub mod zone;
 
-pub use billing_day::BillingDaySchedule;
+pub use billing_day::{BillingDayError, BillingDaySchedule};
 pub use canonical::{CanonicalWriter, Digest};
 pub use clock::{Clock, FixedClock};
 pub use currency::Currency;

@@ -146,6 +146,9 @@ pub struct Schedule {
     pub anchor: civil::DateTime,
     /// The zone the anchor is read in.
     pub zone: Zone,
+    /// Day of the month boundaries lie on where months are counted, clamped to the month's end;
+    /// the anchor's own day when absent. The anchor's month may be too short for it.
+    pub day: Option<i8>,
 }
 
 impl Schedule {
@@ -161,7 +164,13 @@ impl Schedule {
         if interval.count == 0 || interval.count > 1200 {
             return Err(ScheduleError::BadCount(interval.count));
         }
-        Ok(Self { interval, anchor, zone })
+        Ok(Self { interval, anchor, zone, day: None })
+    }
+
+    /// The same with boundaries on this day of the month.
+    #[must_use]
+    pub fn on_day(self, day: i8) -> Self {
+        Self { day: Some(day), ..self }
     }
 
     /// A schedule on the calendar grid: months start on the 1st, weeks on Monday, quarters and
@@ -193,7 +202,23 @@ impl Schedule {
     /// # Errors
     /// When the date leaves the years that can be computed with.
     pub fn boundary(&self, n: i64) -> Result<Timestamp, ScheduleError> {
-        Ok(self.zone.instant(self.interval.after(self.anchor, n)?)?)
+        Ok(self.zone.instant(self.local_boundary(n)?)?)
+    }
+
+    /// The wall-clock reading of boundary `n`.
+    ///
+    /// # Errors
+    /// As [`Schedule::boundary`].
+    pub fn local_boundary(&self, n: i64) -> Result<civil::DateTime, ScheduleError> {
+        let local = self.interval.after(self.anchor, n)?;
+        if let Some(day) = self.day
+            && self.interval.months_or_days().0 > 0
+        {
+            let clamped = day.clamp(1, local.date().days_in_month());
+            let moved = local.date().with().day(clamped).build();
+            return Ok(moved.map_err(|_| TimeError::OutOfRange(n))?.to_datetime(local.time()));
+        }
+        Ok(local)
     }
 
     /// Period `n`.

@@ -45,22 +45,15 @@ impl Month {
     pub(super) async fn subscribe(&self, count: u64) -> Outcome<()> {
         for number in 0..count {
             let id = CustomerId::new(customer(number))?;
-            let customer = Customer {
-                id: id.clone(),
-                name: format!("Customer {number}"),
-                email: None,
-                currency: Currency::USD,
-                zone: Zone::utc(),
-                tax: Vec::new(),
-            };
-            let subscription = Subscription {
-                id: format!("s-{number}").parse()?,
-                customer: id,
-                book: "bench".to_owned(),
-                plan: "three".parse()?,
-                start: "2026-10-01".parse()?,
-                end: None,
-            };
+            let name = format!("Customer {number}");
+            let customer = Customer::new(id.clone(), name, Currency::USD, Zone::utc());
+            let subscription = Subscription::new(
+                format!("s-{number}").parse()?,
+                id,
+                "bench",
+                "three".parse()?,
+                "2026-10-01".parse()?,
+            );
             self.engine.put_customer(&customer).await?;
             self.engine.start_subscription(&subscription).await?;
         }

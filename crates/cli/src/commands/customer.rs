@@ -1,8 +1,8 @@
 //! `customer`: add, import, list, show.
 
-use counterfoil_engine::Engine;
-use counterfoil_invoicing::{Customer, Subscription, TaxRate};
-use counterfoil_types::{Currency, CustomerId, PlanKey, SubscriptionId, Zone};
+use counterfoil_engine::{Engine, contracts::Effective};
+use counterfoil_invoicing::{Customer, Subscription, TaxMode, TaxRate};
+use counterfoil_rating::LatePolicy;
 use serde::Deserialize;
 
 use super::Verdict;
@@ -16,28 +16,11 @@ struct File {
     customer: Vec<Entry>,
 }
 
+/// A customer of a file: the keys of a customer, and its subscriptions.
 #[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
 struct Entry {
-    id: CustomerId,
-    name: String,
-    email: Option<String>,
-    currency: Currency,
-    zone: Zone,
-    #[serde(default)]
-    tax: Vec<TaxRate>,
-    #[serde(default)]
-    subscription: Vec<SubscriptionEntry>,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct SubscriptionEntry {
-    id: SubscriptionId,
-    book: String,
-    plan: PlanKey,
-    start: jiff::civil::Date,
-    end: Option<jiff::civil::Date>,
+    #[serde(flatten)]
+    customer: toml::Table,
 }
 
 pub(super) async fn run(
@@ -46,17 +29,25 @@ pub(super) async fn run(
     out: &mut Out,
 ) -> Result<Verdict, CliError> {
     match command {
-        args::Customer::Add { id, name, currency, zone, email, tax } => {
+        args::Customer::Add(add) => {
             let asked = |error: String| CliError::asked(error);
+            let currency = add.currency.parse().map_err(
+                |error: counterfoil_types::currency::UnknownCurrency| asked(error.to_string()),
+            )?;
             let customer = Customer {
-                id,
-                name,
-                email,
-                currency: currency.parse().map_err(
-                    |error: counterfoil_types::currency::UnknownCurrency| asked(error.to_string()),
-                )?,
-                zone: zone.parse()?,
-                tax: tax.iter().map(|rate| tax_rate(rate)).collect::<Result<_, _>>()?,
+                email: add.email,
+                tax: add.tax.iter().map(|rate| tax_rate(rate)).collect::<Result<_, _>>()?,
+                tax_mode: if add.tax_inclusive { TaxMode::Inclusive } else { TaxMode::Exclusive },
+                tax_exempt: add.tax_exempt,
+                reverse_charge: add.reverse_charge,
+                parent: add.parent,
+                terms_days: add.terms,
+                late_events: add.late_events.map(|late| match late {
+                    args::Late::NextInvoice => LatePolicy::NextInvoice,
+                    args::Late::CreditNote => LatePolicy::CreditNote,
+                    args::Late::ReportOnly => LatePolicy::ReportOnly,
+                }),
+                ..Customer::new(add.id, add.name, currency, add.zone.parse()?)
             };
             engine.put_customer(&customer).await?;
             out.value(&customer)?;
@@ -73,6 +64,16 @@ pub(super) async fn run(
             out.value(
                 &serde_json::json!({"customers": customers, "subscriptions": subscriptions}),
             )?;
+        }
+        args::Customer::Zone { id, zone, on } => {
+            let when = on.map_or(Effective::Now, Effective::On);
+            engine.move_customer(&id, &zone.parse()?, when).await?;
+            let customer = engine.customer(&id).await?;
+            out.value(&customer)?;
+            out.line(format_args!(
+                "customer {id} is in {} from the end of its open periods on",
+                customer.zone
+            ))?;
         }
         args::Customer::List => list(engine, out).await?,
         args::Customer::Show { id } => {
@@ -112,26 +113,19 @@ pub(crate) async fn import(
 ) -> Result<(u64, u64), CliError> {
     let file: File = toml::from_str(text).map_err(|error| CliError::file(name, error))?;
     let (mut customers, mut subscriptions) = (0, 0);
-    for entry in file.customer {
-        let customer = Customer {
-            id: entry.id.clone(),
-            name: entry.name,
-            email: entry.email,
-            currency: entry.currency,
-            zone: entry.zone,
-            tax: entry.tax,
-        };
+    for Entry { mut customer } in file.customer {
+        let listed = customer.remove("subscription");
+        let wrong = |error: toml::de::Error| CliError::file(name, error);
+        let customer: Customer = toml::Value::Table(customer).try_into().map_err(wrong)?;
         engine.put_customer(&customer).await?;
         customers += 1;
-        for subscription in entry.subscription {
-            let subscription = Subscription {
-                id: subscription.id,
-                customer: entry.id.clone(),
-                book: subscription.book,
-                plan: subscription.plan,
-                start: subscription.start,
-                end: subscription.end,
-            };
+        let listed: Vec<toml::Table> =
+            listed.map(toml::Value::try_into).transpose().map_err(wrong)?.unwrap_or_default();
+        for mut subscription in listed {
+            let id = toml::Value::String(customer.id.to_string());
+            subscription.insert("customer".to_owned(), id);
+            let subscription: Subscription =
+                toml::Value::Table(subscription).try_into().map_err(wrong)?;
             engine.start_subscription(&subscription).await?;
             subscriptions += 1;
         }

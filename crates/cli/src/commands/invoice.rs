@@ -5,7 +5,7 @@ mod export;
 pub(super) use export::{row as csv_row, text as text_cell};
 
 use counterfoil_engine::{Engine, EngineError};
-use counterfoil_invoicing::{Invoice, InvoiceState, explain, explain::explain_part};
+use counterfoil_invoicing::{Invoice, InvoiceState, TaxMode, explain, explain::explain_part};
 use counterfoil_store::InvoiceFilter;
 
 use super::Verdict;
@@ -41,6 +41,30 @@ pub(super) async fn run(
                 out.line(line)?;
             }
         }
+        args::Invoice::Void { invoice, reason } => {
+            let invoice = find(engine, &invoice).await?;
+            let invoice = engine.void_invoice(&invoice.id, &reason).await?;
+            out.value(&invoice)?;
+            out.line(format_args!(
+                "invoice {} is void",
+                invoice.number.as_deref().unwrap_or_default()
+            ))?;
+        }
+        args::Invoice::Reissue { invoice } => {
+            let invoice = find(engine, &invoice).await?;
+            let invoice = engine.reissue_invoice(&invoice.id).await?;
+            out.value(&invoice)?;
+            show(&invoice, out)?;
+        }
+        args::Invoice::WriteOff { invoice, reason } => {
+            let invoice = find(engine, &invoice).await?;
+            let invoice = engine.write_off(&invoice.id, &reason).await?;
+            out.value(&invoice)?;
+            out.line(format_args!(
+                "invoice {} is given up",
+                invoice.number.as_deref().unwrap_or_default()
+            ))?;
+        }
         args::Invoice::Export { format, out: path, customer } => {
             let filter = InvoiceFilter { customer, ..InvoiceFilter::default() };
             export::run(engine, &filter, format, path.as_deref(), out).await?;
@@ -50,7 +74,7 @@ pub(super) async fn run(
 }
 
 /// An invoice by number or id.
-async fn find(engine: &Engine, name: &str) -> Result<Invoice, CliError> {
+pub(super) async fn find(engine: &Engine, name: &str) -> Result<Invoice, CliError> {
     let tenant = &engine.tenant().id;
     let found = match name.parse() {
         Ok(id) => engine.store().invoice(tenant, &id).await?,
@@ -115,6 +139,11 @@ pub(crate) fn show(invoice: &Invoice, out: &mut Out) -> Result<(), CliError> {
             format!("{} ({})", line.name, human::period(&line.period, &body.zone))
         };
         rows.push(vec![name, used, line.amount.to_plain()]);
+        if let Some(billed) = line.already_billed.filter(|billed| !billed.is_zero()) {
+            let comes_to = line.rated.amount.to_plain();
+            let text = format!("  · comes to {comes_to}, billed before {}", billed.to_plain());
+            rows.push(vec![text, String::new(), String::new()]);
+        }
         if line.rated.parts.len() > 1 {
             for part in &line.rated.parts {
                 rows.push(vec![
@@ -129,10 +158,19 @@ pub(crate) fn show(invoice: &Invoice, out: &mut Out) -> Result<(), CliError> {
         }
     }
     rows.push(vec!["Subtotal".into(), String::new(), body.subtotal.to_plain()]);
+    for used in &body.credits {
+        let name = format!("Credit {} ({})", used.name, used.kind.as_str());
+        rows.push(vec![name, String::new(), used.amount.negated().to_plain()]);
+    }
     for tax in &body.taxes {
-        let name = format!("{} {} %", tax.name, tax.percent);
+        let within = if body.inputs.tax.mode == TaxMode::Inclusive { "contains " } else { "" };
+        let name = format!("{within}{} {} %", tax.name, tax.percent);
         rows.push(vec![name, String::new(), tax.amount.to_plain()]);
     }
     rows.push(vec![format!("Total {}", body.currency), String::new(), body.total.to_plain()]);
-    out.table(&["", "usage", "amount"], rows, &[1, 2])
+    out.table(&["", "usage", "amount"], rows, &[1, 2])?;
+    match &body.inputs.tax.note {
+        Some(note) => out.line(note),
+        None => Ok(()),
+    }
 }

@@ -7,8 +7,8 @@ use counterfoil_invoicing::{
 };
 use counterfoil_ledger::LaneId;
 use counterfoil_metering::Meter;
-use counterfoil_store::{Commit, InvoiceSummary, Write};
-use counterfoil_types::{InvoiceId, RunId};
+use counterfoil_store::{AccountFilter, Commit, InvoiceSummary, Write};
+use counterfoil_types::{CustomerId, InvoiceId, RunId};
 
 use super::{Manifest, Month, RunOptions, manifest_of, needs_computing};
 use crate::{
@@ -16,6 +16,7 @@ use crate::{
     accounts::PAGE,
     draft::{Account, As, Outcome},
     usage::LaneView,
+    voiding::Job,
 };
 
 /// Accounts computed at once.
@@ -23,7 +24,12 @@ const AT_ONCE: usize = 4;
 /// How often one account is computed again because the projector moved.
 const TRIES: usize = 5;
 
-type Views = Arc<HashMap<LaneId, LaneView>>;
+/// How things stood when a page was begun.
+struct Standing {
+    lanes: HashMap<LaneId, LaneView>,
+    /// Whether anything was ever granted.
+    grants: bool,
+}
 
 /// What one item came to, with its draft.
 struct Computed {
@@ -57,24 +63,26 @@ impl Engine {
                 self.store.run_items(&self.tenant.id, &run.id, &open, after.as_ref(), PAGE).await?;
             let Some(last) = page.last() else { break };
             after = Some((last.subscription.clone(), last.cycle));
-            let count = page.len() as u64;
-            let computed = self.compute_page(books, page, options).await?;
-            // Only while the run stands where it stood: what is signed off is not computed again.
-            let mut commit = Commit::of(Write::UpdateRun(run.clone()));
-            let mut items = Vec::with_capacity(computed.len());
-            for Computed { item, draft, orphan } in computed {
-                match (draft, orphan) {
-                    (Some(draft), _) => commit.writes.push(Write::PutDraft(draft)),
-                    (None, Some(orphan)) => commit.writes.push(Write::DropDraft(orphan)),
-                    (None, None) => {}
+            for page in self.cut_page(page).await? {
+                let count = page.len() as u64;
+                let computed = self.compute_page(books, page, options).await?;
+                // Only while the run stands where it stood: what is signed off is not computed again.
+                let mut commit = Commit::of(Write::UpdateRun(run.clone()));
+                let mut items = Vec::with_capacity(computed.len());
+                for Computed { item, draft, orphan } in computed {
+                    match (draft, orphan) {
+                        (Some(draft), _) => commit.writes.push(Write::PutDraft(draft)),
+                        (None, Some(orphan)) => commit.writes.push(Write::DropDraft(orphan)),
+                        (None, None) => {}
+                    }
+                    items.push(item);
                 }
-                items.push(item);
+                commit.writes.push(Write::PutRunItems(items));
+                if let Some(ahead) = self.step(&run, &commit).await? {
+                    return Ok(ahead);
+                }
+                progress(count);
             }
-            commit.writes.push(Write::PutRunItems(items));
-            if let Some(ahead) = self.step(&run, &commit).await? {
-                return Ok(ahead);
-            }
-            progress(count);
         }
         let next = Run { state: RunState::Review, ..run.clone() };
         let commit = Commit::of(Write::UpdateRun(next.clone()));
@@ -99,7 +107,7 @@ impl Engine {
             // An attempt after the first leaves out what is finalized.
             attempt: u32::try_from(done).unwrap_or(u32::MAX).saturating_add(1),
             state: RunState::Computing,
-            started_at: self.clock.now(),
+            started_at: self.now(),
             approved_by: None,
             approved_at: None,
             finalized_at: None,
@@ -127,7 +135,7 @@ impl Engine {
         page: Vec<RunItem>,
         options: &RunOptions,
     ) -> Result<Vec<Computed>, EngineError> {
-        let views: Views = Arc::new(self.views().await?);
+        let views = Arc::new(self.standing().await?);
         let options = Arc::new(options.clone());
         let mut tasks = tokio::task::JoinSet::new();
         let mut waiting = page.into_iter();
@@ -154,12 +162,43 @@ impl Engine {
     }
 
     /// Where all lanes stand, read once for a page.
-    async fn views(&self) -> Result<HashMap<LaneId, LaneView>, EngineError> {
-        let mut views = HashMap::new();
+    async fn standing(&self) -> Result<Standing, EngineError> {
+        let mut lanes = HashMap::new();
         for lane in self.tenant.lane_ids() {
-            views.insert(lane, self.lane_view(lane).await?);
+            lanes.insert(lane, self.lane_view(lane).await?);
         }
-        Ok(views)
+        Ok(Standing { lanes, grants: self.has_grants().await? })
+    }
+
+    /// Cuts a page so that invoices that may draw on the same grants are drafted one after the
+    /// other: each sees what the drafts before it are about to use.
+    async fn cut_page(&self, page: Vec<RunItem>) -> Result<Vec<Vec<RunItem>>, EngineError> {
+        if !self.has_grants().await? {
+            return Ok(vec![page]);
+        }
+        let mut free = Vec::new();
+        let mut alone = Vec::new();
+        let mut granted: HashMap<CustomerId, bool> = HashMap::new();
+        for item in page {
+            let has = match granted.get(&item.customer) {
+                Some(has) => *has,
+                None => {
+                    let filter = AccountFilter {
+                        prefix: "grant/".to_owned(),
+                        customer: Some(item.customer.clone()),
+                        open: true,
+                    };
+                    let open = self.store.accounts(&self.tenant.id, &filter, None, 1).await?;
+                    granted.insert(item.customer.clone(), !open.is_empty());
+                    !open.is_empty()
+                }
+            };
+            if has { alone.push(vec![item]) } else { free.push(item) }
+        }
+        let mut pages = vec![free];
+        pages.extend(alone);
+        pages.retain(|page| !page.is_empty());
+        Ok(pages)
     }
 
     /// Computes one item. Only what may pass by itself is an error; what is wrong with the
@@ -169,7 +208,7 @@ impl Engine {
         books: &Books,
         item: RunItem,
         options: &RunOptions,
-        views: &HashMap<LaneId, LaneView>,
+        views: &Standing,
     ) -> Result<Computed, EngineError> {
         let orphan = item.invoice;
         match self.try_compute(books, &item, views).await {
@@ -234,7 +273,7 @@ impl Engine {
         &self,
         books: &Books,
         item: &RunItem,
-        views: &HashMap<LaneId, LaneView>,
+        views: &Standing,
     ) -> Result<(Outcome, Option<counterfoil_types::Money>), EngineError> {
         let subscription = self.subscription(&item.subscription).await?;
         let account = self.account(books, subscription).await?;
@@ -247,41 +286,32 @@ impl Engine {
             None => Vec::new(),
         };
         let last = billed(&before);
-        let settled = if account.bills_late(&cycle)? {
-            self.settled(&account, item.cycle).await?
-        } else {
-            None
-        };
+        let corrects = account.corrects(&cycle)?;
+        let settled = if corrects { self.settled(&account, item.cycle).await? } else { None };
+        let parts = self.store.cycle_summaries(tenant, &item.subscription, item.cycle).await?;
+        let has_parts = parts.iter().any(|part| part.part > 0);
         let meters: Vec<&Meter> = books.meters().values().collect();
         let lane = self.tenant.lane_of(&account.customer.id);
-        let mut view = views.get(&lane).cloned();
+        let mut view = views.lanes.get(&lane).cloned();
         for _ in 0..TRIES {
             let current = match view.take() {
                 Some(view) => view,
                 None => self.lane_view(lane).await?,
             };
-            let earlier = match cycle.closes {
-                Some(closes) if account.bills_late(&cycle)? => {
-                    let changed = match settled {
-                        None => true,
-                        Some(position) => {
-                            let customer = &account.customer.id;
-                            current.projected(&meters) < current.head
-                                || self
-                                    .store
-                                    .touched_after(lane, customer, closes.start, position)
-                                    .await?
-                        }
-                    };
-                    if changed {
-                        self.store.invoices_of(tenant, &item.subscription).await?
-                    } else {
-                        Vec::new()
-                    }
+            let until = cycle.closes.map_or(cycle.at, |closes| closes.start);
+            let changed = match settled {
+                _ if !corrects => false,
+                _ if !account.subscription.is_plain() => true,
+                None => true,
+                Some(position) => {
+                    let customer = &account.customer.id;
+                    current.projected(&meters) < current.head
+                        || self.store.touched_after(lane, customer, until, position).await?
                 }
-                _ => Vec::new(),
             };
-            let outcome = self.compute(books, &account, &cycle, &earlier, As::Of(&current)).await?;
+            let job = Job::regular(cycle);
+            let known = self.known(&account, &job, changed || has_parts, views.grants).await?;
+            let outcome = self.compute(books, &account, &cycle, &known, As::Of(&current)).await?;
             if !matches!(outcome, Outcome::Moved) {
                 return Ok((outcome, last.map(|last| last.total)));
             }
@@ -317,7 +347,7 @@ impl Engine {
 /// The invoice among the revisions of a cycle that stands.
 fn billed(revisions: &[InvoiceSummary]) -> Option<&InvoiceSummary> {
     let stands = |summary: &&InvoiceSummary| {
-        !matches!(summary.state, InvoiceState::Draft | InvoiceState::Void)
+        summary.part == 0 && !matches!(summary.state, InvoiceState::Draft | InvoiceState::Void)
     };
     revisions.iter().rev().find(stands)
 }

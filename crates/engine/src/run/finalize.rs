@@ -1,11 +1,14 @@
 //! Sign-off and finalization: numbers are given, lines become immutable, effects are queued.
 
+use std::collections::HashMap;
+
 use counterfoil_invoicing::{ItemStatus, Run, RunItem, RunState};
-use counterfoil_store::{Commit, Write};
-use counterfoil_types::timestamp::DAY_MICROS;
+use counterfoil_rating::LatePolicy;
+use counterfoil_store::{Commit, StoreError, Write};
+use counterfoil_types::{CustomerId, timestamp::DAY_MICROS};
 
 use super::{RunOptions, TERMS_DAYS};
-use crate::{Engine, EngineError};
+use crate::{Engine, EngineError, accounts::CREDIT_NOTE_CUSTOMERS, postings::raced};
 
 /// Invoices finalized in one transaction.
 const BATCH: u32 = 200;
@@ -37,7 +40,7 @@ impl Engine {
                 item.reason.as_deref().unwrap_or("planned")
             )));
         }
-        let now = self.clock.now();
+        let now = self.now();
         let approved = Run {
             state: RunState::Approved,
             approved_by: Some(by.to_owned()),
@@ -81,9 +84,11 @@ impl Engine {
                 break;
             }
             let count = page.len() as u64;
-            self.store.commit(&self.tenant.id, &self.finalize_page(page, &series)).await?;
+            self.finalize_items(page, &series).await?;
             progress(count);
         }
+        self.use_balances(None).await?;
+        self.credit_late_of(&run).await?;
         // Drafts of parked items are not to be billed: they go, the item and its reason stay.
         let mut commit = Commit::default();
         let mut after = None;
@@ -98,7 +103,7 @@ impl Engine {
             let drafts = page.iter().filter_map(|item| item.invoice);
             commit.writes.extend(drafts.map(Write::DropDraft));
         }
-        let now = self.clock.now();
+        let now = self.now();
         let run = Run { state: RunState::Finalized, finalized_at: Some(now), ..run };
         commit.writes.push(Write::UpdateRun(run.clone()));
         let commit = commit.fact(
@@ -111,19 +116,106 @@ impl Engine {
         Ok(run)
     }
 
-    fn finalize_page(&self, page: Vec<RunItem>, series: &str) -> Commit {
-        let at = self.clock.now();
-        let due_at = at.plus_micros(TERMS_DAYS * DAY_MICROS);
+    /// Finalizes a page together, or, when an account stands in the way of one of them, one by
+    /// one: that one is parked.
+    async fn finalize_items(&self, page: Vec<RunItem>, series: &str) -> Result<(), EngineError> {
+        let commit = self.finalize_page(&page, series).await?;
+        match self.store.commit(&self.tenant.id, &commit).await {
+            Err(error) if raced(&error) && page.len() > 1 => {}
+            outcome => return self.or_park(page, outcome).await,
+        }
+        for item in page {
+            let alone = vec![item];
+            let commit = self.finalize_page(&alone, series).await?;
+            let outcome = self.store.commit(&self.tenant.id, &commit).await;
+            self.or_park(alone, outcome).await?;
+        }
+        Ok(())
+    }
+
+    async fn or_park(
+        &self,
+        page: Vec<RunItem>,
+        outcome: Result<(), StoreError>,
+    ) -> Result<(), EngineError> {
+        let error = match outcome {
+            Err(error) if raced(&error) => error,
+            outcome => return Ok(outcome?),
+        };
+        let parked = page.into_iter().map(|item| RunItem {
+            status: ItemStatus::Parked,
+            reason: Some(format!("{error}; run the month again to bill it")),
+            ..item
+        });
+        let commit = Commit::of(Write::PutRunItems(parked.collect()));
+        Ok(self.store.commit(&self.tenant.id, &commit).await?)
+    }
+
+    async fn finalize_page(&self, page: &[RunItem], series: &str) -> Result<Commit, EngineError> {
         let mut commit = Commit::default();
-        for item in &page {
-            if let Some(invoice) = item.invoice {
-                let series = series.to_owned();
-                commit.writes.push(Write::Finalize { invoice, series, at, due_at });
+        let mut posted = Vec::new();
+        let mut days: HashMap<CustomerId, (CustomerId, i64)> = HashMap::new();
+        let grants = self.has_grants().await?;
+        for item in page {
+            let Some(invoice) = item.invoice else { continue };
+            let (payer, terms) = match days.get(&item.customer) {
+                Some(known) => known.clone(),
+                None => {
+                    let customer = self.customer(&item.customer).await?;
+                    let payer = match &customer.parent {
+                        Some(parent) => self.customer(parent).await?,
+                        None => customer,
+                    };
+                    let terms = payer.terms_days.map_or(TERMS_DAYS, i64::from);
+                    days.insert(item.customer.clone(), (payer.id.clone(), terms));
+                    (payer.id, terms)
+                }
+            };
+            let at = self.now_of(&item.customer);
+            let due_at = at.plus_micros(terms * DAY_MICROS);
+            let series = series.to_owned();
+            commit.writes.push(Write::Finalize { invoice, series, at, due_at });
+            if let Some(total) = item.total {
+                posted.extend(self.issue_postings(invoice, &payer, total, at)?);
+            }
+            if grants {
+                posted.extend(self.grant_postings(&self.invoice(&invoice).await?, at, false)?);
             }
         }
+        if !posted.is_empty() {
+            commit.writes.push(Write::Post(posted));
+        }
         let finalized =
-            page.into_iter().map(|item| RunItem { status: ItemStatus::Finalized, ..item });
+            page.iter().cloned().map(|item| RunItem { status: ItemStatus::Finalized, ..item });
         commit.writes.push(Write::PutRunItems(finalized.collect()));
-        commit
+        Ok(commit)
+    }
+
+    /// Late usage that made closed periods cheaper, for customers whose policy is a credit note.
+    async fn credit_late_of(&self, run: &Run) -> Result<(), EngineError> {
+        let books = self.books().await?;
+        let by_plan = books
+            .all()
+            .flat_map(|book| &book.spec.plans)
+            .any(|plan| plan.late_events == LatePolicy::CreditNote);
+        let by_customer = self.store.settings(&self.tenant.id, CREDIT_NOTE_CUSTOMERS).await?;
+        if !by_plan && by_customer.is_empty() {
+            return Ok(());
+        }
+        let mut after = None;
+        loop {
+            let page =
+                self.store.run_items(&self.tenant.id, &run.id, &[], after.as_ref(), BATCH).await?;
+            let Some(last) = page.last() else { return Ok(()) };
+            after = Some((last.subscription.clone(), last.cycle));
+            for item in page {
+                let customer = self.customer(&item.customer).await?;
+                let own = customer.late_events;
+                let wanted = own.map_or(by_plan, |policy| policy == LatePolicy::CreditNote);
+                if wanted {
+                    self.credit_late(&item.subscription).await?;
+                }
+            }
+        }
     }
 }

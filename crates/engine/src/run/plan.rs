@@ -1,11 +1,11 @@
 //! Planning a run: which cycles fall due in the month.
 
-use counterfoil_invoicing::{InvoiceState, ItemStatus, Run, RunItem, RunState};
+use counterfoil_invoicing::{Cycle, Invoice, InvoiceState, ItemStatus, Run, RunItem, RunState};
 use counterfoil_store::{Commit, Write};
 use counterfoil_types::{RunId, Zone};
 
 use super::{Month, RunOptions};
-use crate::{Books, Engine, EngineError, accounts::PAGE};
+use crate::{Books, Engine, EngineError, accounts::PAGE, draft::Account};
 
 impl Engine {
     /// The open run of a month, or a new one. A new run of a month that was finalized before
@@ -15,7 +15,7 @@ impl Engine {
     /// When the month is not over yet anywhere, grace included, or the run of another month is
     /// still open: what is late for one month is found by the next, so they go one by one.
     pub async fn open_run(&self, month: &Month, options: &RunOptions) -> Result<Run, EngineError> {
-        let now = self.clock.now();
+        let now = self.now();
         let (_, end) = month.bounds(&Zone::utc())?;
         // The last zone to end a month lies twelve hours behind UTC.
         let over = end.plus_micros(12 * 3_600_000_000 + options.grace_micros);
@@ -113,16 +113,52 @@ impl Engine {
         let (from, to) = month.bounds(&account.customer.zone)?;
         let mut items = Vec::new();
         for cycle in account.cycles.due(from, to)? {
+            if cycle.settles() && !self.came_late(books, &account, &cycle).await? {
+                continue;
+            }
             // What an earlier attempt finalized is not this attempt's any more.
             let known = if run.attempt > 1 {
                 self.store.cycle_summaries(&self.tenant.id, &subscription.id, cycle.number).await?
             } else {
                 Vec::new()
             };
-            if known.iter().all(|invoice| invoice.state == InvoiceState::Draft) {
+            let regular = known.iter().filter(|invoice| invoice.part == 0);
+            if regular.clone().all(|invoice| invoice.state == InvoiceState::Draft) {
                 items.push(item(cycle.number, ItemStatus::Planned, None));
             }
         }
         Ok(items)
+    }
+
+    /// Whether an ended subscription has something to settle: usage that came after its last
+    /// invoice, or a contract that changed after it.
+    async fn came_late(
+        &self,
+        books: &Books,
+        account: &Account,
+        cycle: &Cycle,
+    ) -> Result<bool, EngineError> {
+        let (tenant, id) = (&self.tenant.id, &account.subscription.id);
+        let invoices = self.store.invoices_of(tenant, id).await?;
+        let stands = |invoice: &&Invoice| {
+            !matches!(invoice.state, InvoiceState::Draft | InvoiceState::Void)
+                && invoice.body.cycle < cycle.number
+        };
+        let Some(last) =
+            invoices.iter().filter(stands).max_by_key(|invoice| invoice.body.inputs.position)
+        else {
+            return Ok(false);
+        };
+        if last.body.inputs.subscription != account.subscription {
+            return Ok(true);
+        }
+        let end = account.cycles.end().unwrap_or(cycle.at);
+        let lane = self.tenant.lane_of(&account.customer.id);
+        let view = self.lane_view(lane).await?;
+        let meters: Vec<_> = books.meters().values().collect();
+        let position = last.body.inputs.position;
+        let customer = &account.customer.id;
+        Ok(view.projected(&meters) < view.head
+            || self.store.touched_after(lane, customer, end, position).await?)
     }
 }

@@ -103,14 +103,7 @@ async fn scenario(world: &World, store: Arc<dyn Store>) {
     let book = PriceBook::parse("b.toml", BOOK).unwrap();
     until_done(async || engine.publish(&book).await).await;
     for name in ["ann", "bob", "cat"] {
-        let customer = Customer {
-            id: id(name),
-            name: name.to_owned(),
-            email: None,
-            currency: Currency::USD,
-            zone: "UTC".parse().unwrap(),
-            tax: Vec::new(),
-        };
+        let customer = Customer::new(id(name), name, Currency::USD, "UTC".parse().unwrap());
         until_done(async || engine.put_customer(&customer).await).await;
         let subscription = subscription(name, "b", "p", "2026-10-01");
         until_done(async || engine.start_subscription(&subscription).await).await;

@@ -1,6 +1,7 @@
 //! A month end to end, against figures worked out by hand.
 
 use counterfoil_engine::books::Published;
+use counterfoil_engine::contracts::Effective;
 use counterfoil_invoicing::{InvoiceState, LineKind, RunState};
 
 use crate::world::{With, World, at, dollars, event, lines, shipped, subscription};
@@ -187,7 +188,11 @@ async fn the_same_usage_is_never_billed_by_two_subscriptions() {
     second.id = "six-again".parse().unwrap();
     let error = world.engine.start_subscription(&second).await.unwrap_err();
     assert!(error.to_string().contains("billed twice"), "{error}");
-    world.engine.end_subscription(&"six".parse().unwrap(), second.start).await.unwrap();
+    world
+        .engine
+        .end_subscription(&"six".parse().unwrap(), Effective::On(second.start))
+        .await
+        .unwrap();
     world.engine.start_subscription(&second).await.unwrap();
     world.engine.start_subscription(&second).await.unwrap();
 }

@@ -125,13 +125,10 @@ impl World {
     pub(crate) async fn customer(&self, name: &str, zone: &str, vat: Option<&str>) {
         let tax = vat
             .map(|percent| TaxRate { name: "VAT".to_owned(), percent: percent.parse().unwrap() });
+        let named = format!("{name} Ltd");
         let customer = Customer {
-            id: id(name),
-            name: format!("{name} Ltd"),
-            email: None,
-            currency: Currency::USD,
-            zone: zone.parse().unwrap(),
             tax: tax.into_iter().collect(),
+            ..Customer::new(id(name), named, Currency::USD, zone.parse().unwrap())
         };
         self.engine.put_customer(&customer).await.unwrap();
     }
@@ -199,14 +196,13 @@ impl World {
 }
 
 pub(crate) fn subscription(name: &str, book: &str, plan: &str, start: &str) -> Subscription {
-    Subscription {
-        id: name.parse().unwrap(),
-        customer: id(name),
-        book: book.to_owned(),
-        plan: plan.parse().unwrap(),
-        start: start.parse().unwrap(),
-        end: None,
-    }
+    Subscription::new(
+        name.parse().unwrap(),
+        id(name),
+        book,
+        plan.parse().unwrap(),
+        start.parse().unwrap(),
+    )
 }
 
 /// What an invoice says, line by line: kind, charge, amount.

@@ -76,14 +76,14 @@ pub async fn numbers_have_no_gap_in_any_series(store: AnyStore) {
     assert!(store.invoice_numbered(&tenant.id, "A-000009").await.unwrap().is_none());
 }
 
-/// Nothing owed is nothing to wait for.
+/// Nothing owed, or owed to the customer, is nothing to wait for.
 pub async fn an_invoice_over_nothing_is_paid_at_once(store: AnyStore) {
     let tenant = tenant(&store, "zero").await;
     for (cycle, total, state) in [
         (1, "0", InvoiceState::Paid),
         (2, "0.00", InvoiceState::Paid),
         (3, "0.01", InvoiceState::Pending),
-        (4, "-0.01", InvoiceState::Pending),
+        (4, "-0.01", InvoiceState::Paid),
     ] {
         let draft = draft(&tenant, "s", cycle, total);
         write(&store, &tenant, Write::PutDraft(draft.clone())).await.unwrap();

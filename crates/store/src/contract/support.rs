@@ -3,7 +3,8 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use counterfoil_invoicing::{
-    Customer, Inputs, Invoice, InvoiceBody, Run, RunState, Subscription, invoice::ENGINE_VERSION,
+    Customer, Inputs, Invoice, InvoiceBody, Run, RunState, Subscription, TaxDecision,
+    invoice::ENGINE_VERSION,
 };
 use counterfoil_ledger::{Correction, CorrectionKind, Event, LaneId, Receipt, StoredEvent};
 use counterfoil_types::{
@@ -141,25 +142,18 @@ pub(super) async fn write(
 }
 
 pub(super) fn customer(id: &str) -> Customer {
-    Customer {
-        id: customer_id(id),
-        name: format!("{id} Ltd"),
-        email: None,
-        currency: Currency::USD,
-        zone: counterfoil_types::Zone::utc(),
-        tax: Vec::new(),
-    }
+    let zone = counterfoil_types::Zone::utc();
+    Customer::new(customer_id(id), format!("{id} Ltd"), Currency::USD, zone)
 }
 
 pub(super) fn subscription(id: &str, customer: &str) -> Subscription {
-    Subscription {
-        id: id.parse().unwrap(),
-        customer: customer_id(customer),
-        book: "book".to_owned(),
-        plan: "plan".parse().unwrap(),
-        start: "2025-10-01".parse().unwrap(),
-        end: None,
-    }
+    Subscription::new(
+        id.parse().unwrap(),
+        customer_id(customer),
+        "book",
+        "plan".parse().unwrap(),
+        "2025-10-01".parse().unwrap(),
+    )
 }
 
 pub(super) fn dollars(text: &str) -> Money {
@@ -175,12 +169,17 @@ pub(super) fn body(tenant: &Tenant, name: &str, cycle: u32, total: &str) -> Invo
         subscription: name.parse().unwrap(),
         cycle,
         revision: 0,
+        part: 0,
+        payer: None,
         due_cycle_at: at,
         period: Period::new(at.plus_micros(-DAY_MICROS), at),
         zone: counterfoil_types::Zone::utc(),
         currency: Currency::USD,
         lines: Vec::new(),
         subtotal: dollars(total),
+        credits: Vec::new(),
+        granted: Vec::new(),
+        credited: Vec::new(),
         taxes: Vec::new(),
         tax: dollars("0"),
         total: dollars(total),
@@ -189,7 +188,14 @@ pub(super) fn body(tenant: &Tenant, name: &str, cycle: u32, total: &str) -> Invo
             position: 7,
             engine: ENGINE_VERSION.to_owned(),
             subscription: subscription(name, "acme"),
-            tax: Vec::new(),
+            zone: counterfoil_types::Zone::utc(),
+            tax: TaxDecision::default(),
+            late_events: None,
+            until: None,
+            billed_by: Vec::new(),
+            credited_by: Vec::new(),
+            credits: Vec::new(),
+            grants: Vec::new(),
         },
     }
 }
