@@ -214,6 +214,12 @@ impl Account {
         Ok(self.run_month(cycle.number)? != before)
     }
 
+    /// Whether the opening falls due in the same month's run as `cycle`.
+    pub(crate) fn opens_in_the_run_of(&self, cycle: &Cycle) -> Result<bool, EngineError> {
+        let opening = self.day(self.cycles.start())?.first_of_month();
+        Ok(self.run_month(cycle.number)? == Some(opening))
+    }
+
     /// Whether period `n` is given away by its plan's rule for first periods.
     pub(crate) fn is_free(&self, n: CycleNumber) -> Result<bool, EngineError> {
         Ok(self.cycles.is_free(n)?)

@@ -270,7 +270,7 @@ impl Engine {
             let earlier = self.earlier(&account, None).await?;
             let known = crate::draft::Known { earlier, ..Default::default() };
             let billed = Billed::of(&known.earlier.invoices, &known.earlier.notes)?;
-            let cycles: Vec<CycleNumber> = billed.cycles().collect();
+            let cycles = known.earlier.cycles(&billed, CycleNumber::MAX);
             for number in cycles {
                 if self.late_policy(&books, &account, number)? != LatePolicy::CreditNote {
                     continue;

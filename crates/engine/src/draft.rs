@@ -88,7 +88,7 @@ impl Engine {
             lines.retain(|line| !line.amount.is_zero());
         }
         let granted = less_granted(granted, cycle.number, &known.earlier.invoices)?;
-        for number in billed.cycles().filter(|number| *number < cycle.number) {
+        for number in known.earlier.cycles(&billed, cycle.number) {
             let policy = self.late_policy(books, account, number)?;
             match self.correction(books, account, number, &billed, known, at).await? {
                 Some(mut found) => {
@@ -100,7 +100,10 @@ impl Engine {
                 None => return Ok(Outcome::Moved),
             }
         }
-        if lines.is_empty() {
+        // A closing always makes an invoice: it leaves a watermark that late usage is held
+        // against. So does a reissue: what was withdrawn is replaced, if only by nothing.
+        let must = known.part == 0 && (cycle.closes.is_some() || known.revision > 0);
+        if lines.is_empty() && !must {
             return Ok(Outcome::Nothing(if cycle.settles() {
                 "nothing came after the last invoice"
             } else if known.part > 0 {
@@ -136,6 +139,8 @@ impl Engine {
                 tax: known.tax.clone(),
                 late_events: customer.late_events,
                 until: known.until,
+                compared: known.earlier.compared,
+                withdrawn: known.earlier.withdrawn.clone(),
                 billed_by: known.earlier.invoices.iter().map(|invoice| invoice.id).collect(),
                 credited_by: known.earlier.notes.iter().map(|note| note.id.clone()).collect(),
                 credits: known.credits.clone(),
@@ -161,8 +166,8 @@ impl Engine {
             return Ok(Some(settle(number, Vec::new(), billed, false, rounding)?));
         };
         // A cycle of which only parts were billed is still open: its own invoice settles it.
-        let closed = |invoice: &&Invoice| invoice.body.cycle == number && invoice.body.part == 0;
-        if !known.earlier.invoices.iter().any(|invoice| closed(&invoice)) {
+        let closed = |invoice: &Invoice| invoice.body.cycle == number && invoice.body.part == 0;
+        if number > 0 && !known.earlier.invoices.iter().any(closed) {
             return Ok(Some(Vec::new()));
         }
         let scope =

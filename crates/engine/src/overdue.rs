@@ -57,7 +57,7 @@ impl Engine {
     /// As the store has them; repeating continues.
     pub async fn dun(&self) -> Result<Dunned, EngineError> {
         let steps = self.dunning_steps().await?;
-        let taken = self.dunning_taken().await?;
+        let mut taken = self.dunning_taken().await?;
         let mut done = Dunned::default();
         for state in [InvoiceState::Pending, InvoiceState::Overdue] {
             let filter = InvoiceFilter { state: Some(state), ..InvoiceFilter::default() };
@@ -83,7 +83,7 @@ impl Engine {
                         let key = format!("invoice.overdue/{id}");
                         commit = commit.fact("invoice.overdue", key, now, body);
                     }
-                    let mut reached = Vec::new();
+                    let (mut reached, mut keys) = (Vec::new(), Vec::new());
                     for step in steps_reached(&steps, due, now) {
                         let key = format!("dunning.step/{id}/{}", step.after_days);
                         if taken.contains(&key) {
@@ -92,6 +92,7 @@ impl Engine {
                         let body = serde_json::json!({
                             "invoice": id, "step": step.name, "after_days": step.after_days,
                         });
+                        keys.push(key.clone());
                         commit = commit.fact("dunning.step", key, now, body);
                         reached.push((id, step.name.clone()));
                     }
@@ -108,6 +109,8 @@ impl Engine {
                         done.overdue.push(id);
                     }
                     done.steps.extend(reached);
+                    // What became overdue just now comes up again among the overdue ones.
+                    taken.extend(keys);
                 }
             }
         }

@@ -266,7 +266,11 @@ impl Engine {
                 body.subscription, body.cycle
             ))
         })?;
-        let mut earlier = Earlier::default();
+        let mut earlier = Earlier {
+            compared: body.inputs.compared,
+            withdrawn: body.inputs.withdrawn.clone(),
+            ..Earlier::default()
+        };
         for id in &body.inputs.billed_by {
             earlier.invoices.push(self.invoice(id).await?);
         }

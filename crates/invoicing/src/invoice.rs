@@ -172,9 +172,15 @@ pub struct Inputs {
     /// Up to where usage was looked at, for a part of a cycle that is still open.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub until: Option<Timestamp>,
-    /// The invoices whose lines counted as billed; empty when nothing was compared.
+    /// Whether what was billed before was compared with what is known now.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub compared: bool,
+    /// The invoices whose lines counted as billed.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub billed_by: Vec<InvoiceId>,
+    /// Cycles that were left alone: withdrawn, or billed by an invoice of their own.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub withdrawn: Vec<CycleNumber>,
     /// The late-usage credit notes that counted as given back.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub credited_by: Vec<String>,

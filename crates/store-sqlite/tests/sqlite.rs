@@ -106,6 +106,8 @@ impl Fixture {
                 zone: Zone::utc(),
                 late_events: None,
                 until: None,
+                compared: false,
+                withdrawn: Vec::new(),
                 billed_by: Vec::new(),
                 credited_by: Vec::new(),
                 credits: Vec::new(),

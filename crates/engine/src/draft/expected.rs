@@ -237,12 +237,11 @@ fn advance_fees(
         let Some((fee, whole)) = account.cycles.fee_period(period.start, interval)? else {
             continue;
         };
-        if fee.start != period.start {
-            continue;
-        }
         for span in spans(&account.segments(books, fee)?) {
             let Some(charge) = span.charge() else { continue };
-            if in_advance(charge) && charge.interval == Some(interval) {
+            // What begins within the fee's period is due with the cycle it begins in.
+            let begins = period.contains(span.period.start);
+            if in_advance(charge) && charge.interval == Some(interval) && begins {
                 let bill = Bill { kind, span: &span, full: whole, once: false };
                 lines.push(bill.fee(books, account)?);
             }

@@ -4,7 +4,7 @@
 
 use counterfoil_invoicing::{
     CreditNote, Invoice, InvoiceState, OpenCredit, TaxDecision, UnitGrant, cycle::CycleNumber,
-    invoice::invoice_id,
+    invoice::invoice_id, settle::Billed,
 };
 use counterfoil_store::DocumentFilter;
 use counterfoil_types::{Exact, InvoiceId, Period, Quantity, Timestamp};
@@ -21,6 +21,27 @@ pub struct Earlier {
     pub invoices: Vec<Invoice>,
     /// Late-usage credit notes on them.
     pub notes: Vec<CreditNote>,
+    /// Cycles that are left alone: their invoice is void and was not reissued, or is about to be
+    /// made.
+    pub withdrawn: Vec<CycleNumber>,
+    /// Whether anything is to be compared at all.
+    pub compared: bool,
+}
+
+impl Earlier {
+    /// The cycles before `own` that are held against what is known now: those that were invoiced,
+    /// if only over nothing, and the opening, which has no invoice when nothing was due in advance.
+    pub(crate) fn cycles(&self, billed: &Billed, own: CycleNumber) -> Vec<CycleNumber> {
+        let mut cycles: Vec<CycleNumber> = billed.cycles().collect();
+        cycles.extend(self.invoices.iter().map(|invoice| invoice.body.cycle));
+        if self.compared {
+            cycles.push(0);
+        }
+        cycles.sort_unstable();
+        cycles.dedup();
+        cycles.retain(|cycle| *cycle < own && !self.withdrawn.contains(cycle));
+        cycles
+    }
 }
 
 /// See the head of the file.
@@ -102,8 +123,12 @@ impl Engine {
         let subscription = &account.subscription.id;
         let id =
             invoice_id(&self.tenant.id, subscription, job.cycle.number, job.revision, job.part);
-        let earlier =
+        let mut earlier =
             if compare { self.earlier(account, Some(id)).await? } else { Earlier::default() };
+        if compare && account.opens_in_the_run_of(&job.cycle)? {
+            // The opening is billed by an invoice of its own in the same run.
+            earlier.withdrawn.push(0);
+        }
         let customer = &account.customer;
         let parent = match &customer.parent {
             Some(parent) => Some(self.customer(parent).await?),
@@ -137,6 +162,19 @@ impl Engine {
     ) -> Result<Earlier, EngineError> {
         let subscription = &account.subscription.id;
         let mut invoices = self.store.invoices_of(&self.tenant.id, subscription).await?;
+        let cycles_of = |void: bool| -> Vec<CycleNumber> {
+            let matching = invoices.iter().filter(|invoice| {
+                invoice.state != InvoiceState::Draft
+                    && invoice.body.part == 0
+                    && Some(invoice.id) != except
+                    && (invoice.state == InvoiceState::Void) == void
+            });
+            matching.map(|invoice| invoice.body.cycle).collect()
+        };
+        let live = cycles_of(false);
+        let mut withdrawn = cycles_of(true);
+        withdrawn.retain(|cycle| !live.contains(cycle));
+        withdrawn.dedup();
         invoices.retain(|invoice| {
             !matches!(invoice.state, InvoiceState::Draft | InvoiceState::Void)
                 && Some(invoice.id) != except
@@ -159,6 +197,6 @@ impl Engine {
                 }
             }
         }
-        Ok(Earlier { invoices, notes })
+        Ok(Earlier { invoices, notes, withdrawn, compared: true })
     }
 }

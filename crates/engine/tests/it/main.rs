@@ -13,6 +13,9 @@
 
 #![cfg(test)]
 
+mod any_order;
+mod contracts;
+mod documents;
 mod faults;
 mod late;
 mod month;

@@ -192,6 +192,8 @@ pub(super) fn body(tenant: &Tenant, name: &str, cycle: u32, total: &str) -> Invo
             tax: TaxDecision::default(),
             late_events: None,
             until: None,
+            compared: false,
+            withdrawn: Vec::new(),
             billed_by: Vec::new(),
             credited_by: Vec::new(),
             credits: Vec::new(),
