@@ -7,8 +7,8 @@ use std::{future::Future, sync::Arc};
 use counterfoil_store::{
     Store,
     contract::{
-        aggregates, append, catalog, concurrent, corrections, invoices, journal, reads, runs,
-        tenants,
+        aggregates, append, catalog, concurrent, corrections, documents, invoices, journal, reads,
+        runs, tenants,
     },
 };
 use counterfoil_store_sqlite::SqliteStore;
@@ -317,4 +317,39 @@ async fn another_tenants_ids_are_not_found() {
 #[tokio::test]
 async fn the_same_ids_live_in_two_tenants() {
     on(tenants::the_same_ids_live_in_two_tenants).await;
+}
+
+#[tokio::test]
+async fn a_document_is_issued_once_and_never_changes() {
+    on(documents::a_document_is_issued_once_and_never_changes).await;
+}
+
+#[tokio::test]
+async fn an_account_never_goes_below_zero() {
+    on(documents::an_account_never_goes_below_zero).await;
+}
+
+#[tokio::test]
+async fn postings_re_add_to_balances() {
+    on(documents::postings_re_add_to_balances).await;
+}
+
+#[tokio::test]
+async fn racing_postings_never_overdraw() {
+    on(documents::racing_postings_never_overdraw).await;
+}
+
+#[tokio::test]
+async fn invoices_move_only_where_they_may() {
+    on(documents::invoices_move_only_where_they_may).await;
+}
+
+#[tokio::test]
+async fn settings_are_set_and_removed() {
+    on(documents::settings_are_set_and_removed).await;
+}
+
+#[tokio::test]
+async fn documents_and_accounts_belong_to_one_tenant() {
+    on(documents::documents_and_accounts_belong_to_one_tenant).await;
 }

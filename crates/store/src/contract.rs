@@ -8,6 +8,7 @@
 //! | [`concurrent`] | many writers at once |
 //! | [`aggregates`] | projections, buckets, members |
 //! | [`catalog`] | tenants, customers, subscriptions, price books, meters |
+//! | [`documents`] | documents, accounts that never go below zero, settings |
 //! | [`invoices`] | drafts, finalization, numbers |
 //! | [`runs`] | invoice runs and their items |
 //! | [`journal`] | facts, and commits that take effect together or not at all |
@@ -23,6 +24,7 @@ pub mod append;
 pub mod catalog;
 pub mod concurrent;
 pub mod corrections;
+pub mod documents;
 pub mod invoices;
 pub mod journal;
 pub mod reads;

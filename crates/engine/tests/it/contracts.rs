@@ -226,10 +226,7 @@ async fn an_upgrade_in_mid_month_is_prorated_both_ways() {
     // The opening was computed after the change: both halves are known.
     assert_eq!(
         told(&world, "ann", 0).await,
-        [
-            "FeeAdvance small base 10-01..10-16 48.39",
-            "FeeAdvance big base 10-16..11-01 160.00"
-        ]
+        ["FeeAdvance small base 10-01..10-16 48.39", "FeeAdvance big base 10-16..11-01 160.00"]
     );
     assert_eq!(
         told(&world, "ann", 1).await,
@@ -249,7 +246,10 @@ async fn a_downgrade_after_the_fee_was_invoiced_comes_back_on_the_next_invoice()
     world.subscribe("ann", "b", "big", "2026-10-01").await;
     world.set_clock("2026-11-02T00:00:00Z");
     world.bill("2026-10").await;
-    assert_eq!(told(&world, "ann", 1).await.last().unwrap(), "FeeAdvance big base 11-01..12-01 310.00");
+    assert_eq!(
+        told(&world, "ann", 1).await.last().unwrap(),
+        "FeeAdvance big base 11-01..12-01 310.00"
+    );
     world.set_clock("2026-11-10T00:00:00Z");
     change(&world, "ann", "2026-11-25", plan("small")).await;
     world.set_clock("2026-12-02T00:00:00Z");
@@ -284,10 +284,7 @@ async fn seats_are_prorated_and_do_not_cut_the_tiers_of_usage() {
     world.bill("2026-10").await;
     assert_eq!(
         told(&world, "ann", 0).await,
-        [
-            "FeeAdvance seats seats 10-01..10-16 75.00",
-            "FeeAdvance seats seats 10-16..11-01 112.00",
-        ]
+        ["FeeAdvance seats seats 10-01..10-16 75.00", "FeeAdvance seats seats 10-16..11-01 112.00",]
     );
     // 10 × 1 + 6 × 0.5: one stretch, one ladder of tiers.
     let closing = told(&world, "ann", 1).await;
@@ -336,8 +333,7 @@ async fn a_cancellation_at_the_end_of_the_period_costs_the_period() {
     world.customer("ann", "UTC", None).await;
     world.subscribe("ann", "b", "big", "2026-10-01").await;
     world.set_clock("2026-10-12T00:00:00Z");
-    let ended =
-        world.engine.end_subscription(&sub("ann"), Effective::AtPeriodEnd).await.unwrap();
+    let ended = world.engine.end_subscription(&sub("ann"), Effective::AtPeriodEnd).await.unwrap();
     assert_eq!(ended.end.unwrap().to_string(), "2026-11-01");
     world.set_clock("2026-11-02T00:00:00Z");
     world.bill("2026-10").await;
@@ -360,20 +356,15 @@ async fn a_pause_costs_nothing_and_its_usage_is_listed_as_unbilled() {
     world.bill("2026-10").await;
     assert_eq!(
         told(&world, "ann", 0).await,
-        [
-            "FeeAdvance big base 10-01..10-11 100.00",
-            "FeeAdvance big base 10-21..11-01 110.00",
-        ]
+        ["FeeAdvance big base 10-01..10-11 100.00", "FeeAdvance big base 10-21..11-01 110.00",]
     );
     let closing = told(&world, "ann", 1).await;
     assert_eq!(
         closing[..2],
         ["Usage big calls 10-01..10-11 10.00", "Usage big calls 10-21..11-01 10.00"]
     );
-    let october = counterfoil_types::Period::new(
-        at("2026-10-01T00:00:00Z"),
-        at("2026-11-01T00:00:00Z"),
-    );
+    let october =
+        counterfoil_types::Period::new(at("2026-10-01T00:00:00Z"), at("2026-11-01T00:00:00Z"));
     let unbilled = world.engine.unbilled(october).await.unwrap();
     assert_eq!((unbilled.len(), unbilled[0].events), (1, 1));
     assert_eq!(unbilled[0].reason, "the subscription is paused");
@@ -445,10 +436,7 @@ async fn trials_phases_and_ramps_follow_one_another() {
     world.bill("2026-11").await;
     assert_eq!(
         told(&world, "ann", 0).await,
-        [
-            "FeeAdvance ramp base 10-01..10-11 0.00",
-            "FeeAdvance ramp base 10-11..11-01 105.00",
-        ]
+        ["FeeAdvance ramp base 10-01..10-11 0.00", "FeeAdvance ramp base 10-11..11-01 105.00",]
     );
     assert_eq!(
         told(&world, "ann", 1).await,
@@ -475,10 +463,7 @@ async fn a_trial_of_the_subscription_costs_nothing() {
     world.bill("2026-10").await;
     assert_eq!(
         told(&world, "ann", 0).await,
-        [
-            "FeeAdvance small base 10-01..10-15 0.00",
-            "FeeAdvance small base 10-15..11-01 54.84",
-        ]
+        ["FeeAdvance small base 10-01..10-15 0.00", "FeeAdvance small base 10-15..11-01 54.84",]
     );
     assert_sound(&world).await;
 }
@@ -647,10 +632,7 @@ async fn a_plan_with_other_periods_begins_on_its_day() {
     world.bill("2026-10").await;
     assert_eq!(
         told(&world, "ann", 1).await,
-        [
-            "Usage small calls 10-01..10-16 0.00",
-            "FeeAdvance yearly licence 10-16..10-16 3650.00",
-        ]
+        ["Usage small calls 10-01..10-16 0.00", "FeeAdvance yearly licence 10-16..10-16 3650.00",]
     );
     // What is invoiced for certain dates may not get others.
     let refused =

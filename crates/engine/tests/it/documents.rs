@@ -12,9 +12,7 @@ use counterfoil_invoicing::{
 };
 use counterfoil_rating::LatePolicy;
 use counterfoil_store::DocumentFilter;
-use counterfoil_types::{
-    Currency, Interval, IntervalUnit, Money, Zone, timestamp::DAY_MICROS,
-};
+use counterfoil_types::{Currency, Interval, IntervalUnit, Money, Zone, timestamp::DAY_MICROS};
 
 use crate::{
     contracts::{BOOK, used},
@@ -94,7 +92,10 @@ async fn payments_are_partial_surplus_and_counted_once() {
     assert_eq!(open(&world, &september).await, "120.00");
     assert_eq!(world.engine.use_balances(None).await.unwrap(), [(september.id, dollars("18"))]);
     assert!(world.engine.use_balances(None).await.unwrap().is_empty());
-    assert_eq!((open(&world, &september).await, in_credit(&world, "ann").await), ("102.00".into(), "0.00".into()));
+    assert_eq!(
+        (open(&world, &september).await, in_credit(&world, "ann").await),
+        ("102.00".into(), "0.00".into())
+    );
     // Without an invoice named, the longest due one comes first.
     let applied = world.engine.record_payment(&payment(&world, "p3", "110", &[])).await.unwrap();
     assert_eq!(applied.to_invoices[0], (september.id, dollars("102")));
@@ -160,7 +161,10 @@ async fn a_void_keeps_what_was_paid_and_a_reissue_knows_more() {
         let void = engine.void_invoice(&invoice.id, "wrong address").await.unwrap();
         assert_eq!(void.state, InvoiceState::Void);
     }
-    assert_eq!((open(&world, &invoice).await, in_credit(&world, "ann").await), ("0.00".into(), "32.00".into()));
+    assert_eq!(
+        (open(&world, &invoice).await, in_credit(&world, "ann").await),
+        ("0.00".into(), "32.00".into())
+    );
     let again = engine.reissue_invoice(&invoice.id).await.unwrap();
     assert_eq!((again.body.revision, again.body.total), (1, dollars("144")));
     assert_eq!(again.number.as_deref(), Some("INV-2026-000004"));
@@ -276,8 +280,7 @@ async fn prepaid_credit_is_used_before_tax_and_never_twice() {
     assert!(world.problems().await.is_empty());
     // A credit note gives prepaid credit back to its grants.
     let with = all.iter().find(|invoice| !invoice.body.credits.is_empty()).unwrap();
-    let note =
-        world.engine.credit(&credit("back", with, CreditScope::Full)).await.unwrap();
+    let note = world.engine.credit(&credit("back", with, CreditScope::Full)).await.unwrap();
     assert_eq!(note.prepaid, with.body.credit().unwrap());
     let left = world.engine.grants(Some(&id("ann"))).await.unwrap();
     let sum = left.iter().fold(counterfoil_types::Exact::ZERO, |sum, s| sum.add(&s.left.exact()));
@@ -333,7 +336,12 @@ async fn granted_units_burn_by_event_and_come_again_with_rollover() {
 #[tokio::test]
 async fn parts_of_a_cycle_sum_to_the_whole() {
     let world = World::new(2).await;
-    world.publish(&BOOK.replace("key = \"seats\"\ninterval = \"month\"", "key = \"seats\"\ninterval = \"month\"\nbill_at = \"20\"")).await;
+    world
+        .publish(&BOOK.replace(
+            "key = \"seats\"\ninterval = \"month\"",
+            "key = \"seats\"\ninterval = \"month\"\nbill_at = \"20\"",
+        ))
+        .await;
     world.customer("ann", "UTC", Some("7")).await;
     let mut start = subscription("ann", "b", "seats", "2026-10-01");
     start.quantities.insert("seats".to_owned(), 1.into());
@@ -387,11 +395,14 @@ async fn a_parent_pays_for_its_children_on_one_document() {
     assert_eq!(documents[0].number.as_deref(), Some("CON-2026-000001"));
     assert!(world.engine.consolidate(&month).await.unwrap().is_empty());
     // Two openings and two closings, each 62 and the tax of who pays.
-    assert_eq!(documents[0].body["total"]["amount"].as_str().or(documents[0].body["total"].as_str()).map(|text| text.starts_with("297.6")), Some(true));
-    let paid = Payment {
-        customer: id("holding"),
-        ..payment(&world, "all", "297.60", &[])
-    };
+    assert_eq!(
+        documents[0].body["total"]["amount"]
+            .as_str()
+            .or(documents[0].body["total"].as_str())
+            .map(|text| text.starts_with("297.6")),
+        Some(true)
+    );
+    let paid = Payment { customer: id("holding"), ..payment(&world, "all", "297.60", &[]) };
     let applied = world.engine.record_payment(&paid).await.unwrap();
     assert_eq!(applied.to_invoices.len(), 4);
     assert!(applied.to_balance.is_zero());
