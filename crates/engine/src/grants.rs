@@ -238,6 +238,17 @@ impl Engine {
     /// As the store has them; repeating continues.
     pub async fn renew_grants(&self, wait: i64) -> Result<Renewed, EngineError> {
         let mut done = Renewed::default();
+        // Missed windows are caught up one after the other.
+        loop {
+            let before = done.clone();
+            self.renew_once(wait, &mut done).await?;
+            if done == before {
+                return Ok(done);
+            }
+        }
+    }
+
+    async fn renew_once(&self, wait: i64, done: &mut Renewed) -> Result<(), EngineError> {
         for GrantStatus { grant, left } in self.grants(None).await? {
             let Some(expires) = grant.expires else { continue };
             let now = self.now_of(&grant.customer);
@@ -269,7 +280,7 @@ impl Engine {
                 done.expired.push((grant.id, left));
             }
         }
-        Ok(done)
+        Ok(())
     }
 
     /// The grant of the window after `grant`'s, with what is carried into it.

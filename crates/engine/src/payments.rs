@@ -343,7 +343,15 @@ impl Engine {
             return Err(EngineError::refused("a refund must be above zero"));
         }
         self.customer(customer).await?;
-        let at = self.now_of(customer);
+        let known = self.store.document(&self.tenant.id, "refund", id).await?;
+        let name = postings::balance(customer, amount.currency());
+        let left = self.money_on(&name, amount.currency()).await?;
+        if known.is_none() && left.exact() < amount.exact() {
+            return Err(EngineError::refused(format!(
+                "customer {customer} has {left} in credit; {amount} cannot be paid out"
+            )));
+        }
+        let at = known.map_or_else(|| self.now_of(customer), |known| known.at);
         let body = serde_json::json!({"id": id, "customer": customer, "amount": amount});
         let document = Document {
             kind: "refund".to_owned(),

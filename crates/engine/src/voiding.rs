@@ -101,6 +101,8 @@ impl Engine {
             && latest.revision > body.revision
             && latest.state != InvoiceState::Draft
         {
+            // The answer of the first time may have been lost before what followed it was done.
+            self.use_balances(Some(body.paid_by())).await?;
             return self.invoice(&latest.id).await;
         }
         let books = self.books().await?;

@@ -86,7 +86,7 @@ fn batches() -> [Vec<Event>; 2] {
 }
 
 /// Repeats a step until it succeeds; only the injected fault may stop it, and only once.
-async fn until_done<T>(mut step: impl AsyncFnMut() -> Result<T, EngineError>) -> T {
+pub(crate) async fn until_done<T>(mut step: impl AsyncFnMut() -> Result<T, EngineError>) -> T {
     match step().await {
         Ok(done) => done,
         Err(error) => {

@@ -17,6 +17,7 @@ mod any_order;
 mod contracts;
 mod documents;
 mod faults;
+mod faults_documents;
 mod late;
 mod month;
 mod parked;
