@@ -7,6 +7,7 @@ mod bad_store;
 mod cli_surface;
 mod crash;
 mod exactly;
+mod finance;
 mod formats;
 mod harness;
 mod quickstart;

@@ -319,8 +319,20 @@ pub(crate) fn check_contract(books: &Books, account: &Account) -> Result<(), Eng
                 }
             }
         }
+        // What was agreed for a charge waits while the plan has no such charge; only the day it is
+        // said on must know it.
+        let starts = day == subscription.start;
+        let said: Vec<&ChangeKind> = subscription
+            .changes
+            .iter()
+            .filter(|change| change.on == day)
+            .map(|change| &change.what)
+            .collect();
         for charge in terms.overrides.keys() {
-            if !known.contains(&charge.as_str()) {
+            let new = said.iter().any(|what| {
+                matches!(what, ChangeKind::Override { charge: other, .. } if other == charge)
+            });
+            if (starts || new) && !known.contains(&charge.as_str()) {
                 return Err(EngineError::refused(format!(
                     "there is no charge {charge:?} to override in plan {} on {day}; it has: {}",
                     terms.plan,
@@ -329,7 +341,10 @@ pub(crate) fn check_contract(books: &Books, account: &Account) -> Result<(), Eng
             }
         }
         for charge in terms.quantities.keys() {
-            if !licensed.contains(&charge.as_str()) && day == subscription.start {
+            let new = said.iter().any(|what| {
+                matches!(what, ChangeKind::Quantity { charge: other, .. } if other == charge)
+            });
+            if (starts || new) && !licensed.contains(&charge.as_str()) {
                 return Err(EngineError::refused(format!(
                     "plan {} has no licensed charge {charge:?}; it has: {}",
                     terms.plan,

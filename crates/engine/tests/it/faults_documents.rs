@@ -95,10 +95,8 @@ async fn scenario(world: &World, store: Arc<dyn Store>) {
     until_done(async || engine.credit(&credit).await).await;
     until_done(async || engine.credit_late(&ann).await).await;
     let add_on = ChangeKind::AddOn { plan: "support".parse().unwrap() };
-    until_done(async || {
-        engine.change_subscription(&ann, Effective::Now, add_on.clone()).await
-    })
-    .await;
+    until_done(async || engine.change_subscription(&ann, Effective::Now, add_on.clone()).await)
+        .await;
     // A part is a new number each time it is asked for: asking again after an answer that was
     // lost finds nothing left to bill.
     match engine.bill_now(&ann).await {
