@@ -52,7 +52,8 @@ const RULES: &[Rule] = &[
 /// Promises that must stand in `docs/guarantees.md`.
 const PROMISES: &[&str] = &[
     "L1", "L2", "L3", "L4", "L5", "L6", "L7", "L8", "T1", "T2", "T3", "T4", "M1", "M2", "M3", "R1",
-    "R2", "R3", "R4", "R5", "R6", "R7", "S1", "S3", "I1", "I2", "I3", "I4", "I6", "I9",
+    "R2", "R3", "R4", "R5", "R6", "R7", "S1", "S2", "S3", "I1", "I2", "I3", "I4", "I5", "I6", "I7",
+    "I8", "I9",
 ];
 
 fn root() -> PathBuf {

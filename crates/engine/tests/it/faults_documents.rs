@@ -23,7 +23,7 @@ use counterfoil_types::{Currency, Interval, IntervalUnit, Zone};
 use crate::{
     contracts::{BOOK, used},
     faults::until_done,
-    world::{World, at, dollars, id, subscription},
+    world::{World, at, dollars, id},
 };
 
 /// Two months billed, without faults.
