@@ -346,3 +346,6 @@ pub fn value(line: &CreditNoteLine, mode: TaxMode) -> Result<Money, MoneyError> 
         TaxMode::Exclusive => line.taxes.iter().copied().try_fold(line.amount, Money::checked_add),
     }
 }
+
+#[cfg(test)]
+mod tests;

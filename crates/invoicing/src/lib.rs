@@ -21,6 +21,8 @@ pub mod run;
 pub mod settle;
 pub mod subscription;
 pub mod tax;
+#[cfg(test)]
+mod testing;
 
 pub use assemble::{AssembleError, Draft, assemble};
 pub use credit::{CreditUse, Grant, GrantKind, GrantUnit, GrantUse, OpenCredit, UnitGrant};

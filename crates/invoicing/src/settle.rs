@@ -175,3 +175,110 @@ fn correcting(line: InvoiceLine, cycle: CycleNumber) -> InvoiceLine {
     };
     InvoiceLine { kind, origin: Some(origin), ..line }
 }
+
+#[cfg(test)]
+mod tests {
+    use counterfoil_rating::PartKind;
+    use counterfoil_types::{Currency, Digest, Period};
+
+    use super::*;
+    use crate::{plan_lines::PlanRef, testing::invoice_over};
+
+    fn usd(text: &str) -> Money {
+        Money::from_exact(&Exact::parse(text).unwrap(), Currency::USD).unwrap()
+    }
+
+    fn line(kind: LineKind, charge: &str, from: i64, amount: &str) -> InvoiceLine {
+        let at = |day: i64| Timestamp::from_micros(day * 86_400_000_000);
+        let plan = PlanRef {
+            book: counterfoil_types::BookRef { name: "b".into(), version: "1".into() },
+            book_hash: Digest([0; 32]),
+            plan: "p".parse().unwrap(),
+            period: Period::new(at(from), at(from + 30)),
+            currency: Currency::USD,
+            rounding: Rounding::HalfAwayFromZero,
+        };
+        plan.line(kind, charge, charge, PartKind::Flat, usd(amount).exact()).unwrap()
+    }
+
+    fn told(lines: &[InvoiceLine]) -> Vec<(LineKind, String, String)> {
+        lines.iter().map(|line| (line.kind, line.charge.clone(), line.amount.to_plain())).collect()
+    }
+
+    fn settled(
+        cycle: CycleNumber,
+        expected: &[InvoiceLine],
+        billed: &Billed,
+        own: bool,
+    ) -> Vec<InvoiceLine> {
+        settle(cycle, expected.to_vec(), billed, own, Rounding::HalfAwayFromZero).unwrap()
+    }
+
+    #[test]
+    fn billed_and_correction_make_what_is_expected() {
+        let first = invoice_over(
+            1,
+            vec![
+                line(LineKind::Usage, "calls", 0, "10"),
+                line(LineKind::FeeAdvance, "base", 30, "100"),
+                line(LineKind::FeeArrears, "gone", 0, "7"),
+            ],
+        );
+        let billed = Billed::of([&first], []).unwrap();
+        assert_eq!(billed.cycles().collect::<Vec<_>>(), [1]);
+        let expected = [
+            line(LineKind::Usage, "calls", 0, "12.5"),
+            line(LineKind::FeeAdvance, "base", 30, "100"),
+            line(LineKind::FeeAdvance, "more", 45, "3"),
+        ];
+        let corrections = settled(1, &expected, &billed, false);
+        assert_eq!(
+            told(&corrections),
+            [
+                (LineKind::LateUsage, "calls".to_owned(), "2.50".to_owned()),
+                (LineKind::Adjustment, "more".to_owned(), "3.00".to_owned()),
+                (LineKind::Adjustment, "gone".to_owned(), "-7.00".to_owned()),
+            ]
+        );
+        assert_eq!(corrections[0].already_billed, Some(usd("10")));
+        assert_eq!(corrections[1].already_billed, Some(usd("0")));
+        assert_eq!(corrections[2].already_billed, Some(usd("7")));
+        assert!(corrections[2].rated.amount.is_zero() && corrections[2].rated.parts.is_empty());
+        let origin = corrections[0].origin.unwrap();
+        assert_eq!((origin.cycle, origin.kind), (1, LineKind::Usage));
+        // Once the corrections are billed too, nothing is left to correct.
+        let second = invoice_over(2, corrections);
+        let billed = Billed::of([&first, &second], []).unwrap();
+        assert!(settled(1, &expected, &billed, false).is_empty());
+        assert_eq!(billed.cycles().collect::<Vec<_>>(), [1], "corrections count for their cycle");
+    }
+
+    #[test]
+    fn an_own_cycle_keeps_its_lines_and_takes_off_its_parts() {
+        let part = invoice_over(3, vec![line(LineKind::Usage, "calls", 0, "4")]);
+        let billed = Billed::of([&part], []).unwrap();
+        let expected =
+            [line(LineKind::Usage, "calls", 0, "4"), line(LineKind::FeeAdvance, "base", 30, "9")];
+        let own = settled(3, &expected, &billed, true);
+        assert_eq!(
+            told(&own),
+            [
+                (LineKind::Usage, "calls".to_owned(), "0.00".to_owned()),
+                (LineKind::FeeAdvance, "base".to_owned(), "9.00".to_owned()),
+            ]
+        );
+        assert_eq!((own[0].already_billed, own[1].already_billed), (Some(usd("4")), None));
+        assert!(own.iter().all(|line| line.origin.is_none()));
+    }
+
+    #[test]
+    fn what_a_late_note_gave_back_is_not_billed_any_more() {
+        let first = invoice_over(1, vec![line(LineKind::Usage, "calls", 0, "10")]);
+        let key = LineKey::of(&first.body.lines[0], 1);
+        let note = crate::testing::note_correcting(&first, &key, usd("4"));
+        let billed = Billed::of([&first], [&note]).unwrap();
+        assert_eq!(billed.amount(&key), Some(usd("6")));
+        let expected = [line(LineKind::Usage, "calls", 0, "6")];
+        assert!(settled(1, &expected, &billed, false).is_empty());
+    }
+}
