@@ -58,7 +58,8 @@ CREATE TRIGGER posting_append_only BEFORE UPDATE OR DELETE ON posting
 ALTER TABLE invoice ADD COLUMN part bigint NOT NULL DEFAULT 0;
 ALTER TABLE invoice DROP CONSTRAINT invoice_tenant_subscription_cycle_revision_key;
 ALTER TABLE invoice ADD UNIQUE (tenant, subscription, cycle, revision, part);
-CREATE INDEX invoice_state ON invoice (tenant, state, due_at);
+CREATE INDEX invoice_state ON invoice (tenant, state, due_cycle_at, id);
+CREATE INDEX invoice_customer ON invoice (tenant, customer, due_cycle_at, id);
 CREATE OR REPLACE FUNCTION refuse_invoice_change() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     IF TG_OP = 'DELETE' THEN

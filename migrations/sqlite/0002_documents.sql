@@ -90,7 +90,8 @@ SELECT tenant, id, customer, subscription, cycle, revision, due_cycle_at,
 DROP TABLE invoice;
 ALTER TABLE invoice_with_parts RENAME TO invoice;
 CREATE INDEX invoice_due ON invoice (tenant, due_cycle_at, id);
-CREATE INDEX invoice_state ON invoice (tenant, state, due_at);
+CREATE INDEX invoice_state ON invoice (tenant, state, due_cycle_at, id);
+CREATE INDEX invoice_customer ON invoice (tenant, customer, due_cycle_at, id);
 CREATE TRIGGER invoice_immutable BEFORE UPDATE ON invoice
 WHEN OLD.state <> 'draft' AND (
     NEW.state = 'draft'

@@ -182,19 +182,32 @@ impl InvoiceStore for SqliteStore {
             Some((time, id)) => (time.micros(), id.to_string()),
             None => (i64::MIN, String::new()),
         };
-        let rows = sqlx::query(summary_query!(
-            "(?2 IS NULL OR i.customer = ?2) AND (?3 IS NULL OR i.subscription = ?3) AND (?4 IS NULL OR i.state = ?4) AND (i.due_cycle_at, i.id) > (?5, ?6) ORDER BY i.due_cycle_at, i.id LIMIT ?7"
-        ))
-        .bind(tenant.as_str())
-        .bind(filter.customer.as_ref().map(CustomerId::as_str))
-        .bind(filter.subscription.as_ref().map(SubscriptionId::as_str))
-        .bind(filter.state.map(InvoiceState::as_str))
-        .bind(after_time)
-        .bind(after_id)
-        .bind(limit)
-        .fetch_all(&self.read)
-        .await
-        .map_err(store_error)?;
+        // One text per way in, so that each finds its index.
+        let query = match filter {
+            InvoiceFilter { customer: Some(_), .. } => sqlx::query(summary_query!(
+                "i.customer = ?2 AND (?3 IS NULL OR i.subscription = ?3) AND (?4 IS NULL OR i.state = ?4) AND (i.due_cycle_at, i.id) > (?5, ?6) ORDER BY i.due_cycle_at, i.id LIMIT ?7"
+            )),
+            InvoiceFilter { subscription: Some(_), .. } => sqlx::query(summary_query!(
+                "?2 IS NULL AND i.subscription = ?3 AND (?4 IS NULL OR i.state = ?4) AND (i.due_cycle_at, i.id) > (?5, ?6) ORDER BY i.due_cycle_at, i.id LIMIT ?7"
+            )),
+            InvoiceFilter { state: Some(_), .. } => sqlx::query(summary_query!(
+                "?2 IS NULL AND ?3 IS NULL AND i.state = ?4 AND (i.due_cycle_at, i.id) > (?5, ?6) ORDER BY i.due_cycle_at, i.id LIMIT ?7"
+            )),
+            _ => sqlx::query(summary_query!(
+                "?2 IS NULL AND ?3 IS NULL AND ?4 IS NULL AND (i.due_cycle_at, i.id) > (?5, ?6) ORDER BY i.due_cycle_at, i.id LIMIT ?7"
+            )),
+        };
+        let rows = query
+            .bind(tenant.as_str())
+            .bind(filter.customer.as_ref().map(CustomerId::as_str))
+            .bind(filter.subscription.as_ref().map(SubscriptionId::as_str))
+            .bind(filter.state.map(InvoiceState::as_str))
+            .bind(after_time)
+            .bind(after_id)
+            .bind(limit)
+            .fetch_all(&self.read)
+            .await
+            .map_err(store_error)?;
         rows.iter().map(summary).collect()
     }
 }
