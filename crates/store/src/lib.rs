@@ -26,6 +26,7 @@ pub mod contract;
 pub mod error;
 #[cfg(feature = "testing")]
 pub mod faults;
+pub mod hours;
 pub mod invoice;
 pub mod journal;
 pub mod ledger;
