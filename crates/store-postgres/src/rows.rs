@@ -1,5 +1,7 @@
 //! Rows to values, with damage reported as such.
 
+use std::borrow::Cow;
+
 use counterfoil_ledger::{Event, LaneId, StoredEvent, body};
 use counterfoil_store::StoreError;
 use counterfoil_types::{CustomerId, Digest, Quantity, Timestamp};
@@ -25,6 +27,38 @@ where
     T: sqlx::Decode<'r, sqlx::Postgres> + sqlx::Type<sqlx::Postgres>,
 {
     row.try_get(at).map_err(store_error)
+}
+
+/// What stands before an escaped character. Names hold no control characters once they are through
+/// the door of the program; what comes another way reads back as it was all the same.
+const ESCAPE: char = '\u{1}';
+
+/// Text as stored: PostgreSQL's has no place for U+0000.
+pub(crate) fn to_text(text: &str) -> Cow<'_, str> {
+    if !text.bytes().any(|byte| byte <= 1) {
+        return Cow::Borrowed(text);
+    }
+    text.replace(ESCAPE, "\u{1}1").replace('\0', "\u{1}0").into()
+}
+
+/// Text as it was.
+pub(crate) fn from_text(stored: &str) -> String {
+    if !stored.contains(ESCAPE) {
+        return stored.to_owned();
+    }
+    let mut text = String::with_capacity(stored.len());
+    let mut escaped = false;
+    for c in stored.chars() {
+        match (escaped, c) {
+            (false, ESCAPE) => escaped = true,
+            (false, c) => text.push(c),
+            (true, c) => {
+                text.push(if c == '0' { '\0' } else { ESCAPE });
+                escaped = false;
+            }
+        }
+    }
+    text
 }
 
 /// A position or count, which is never negative.
@@ -65,10 +99,10 @@ pub(crate) fn event(row: &PgRow) -> Result<StoredEvent, StoreError> {
         target_position: target.map(unsigned),
         leaf: Digest::try_from(leaf).map_err(|error| damage(error.to_string()))?,
         event: Event {
-            id: get(row, 9)?,
-            source: get(row, 8)?,
+            id: from_text(get(row, 9)?),
+            source: from_text(get(row, 8)?),
             customer: CustomerId::new(customer).map_err(|error| damage(error.to_string()))?,
-            event_type: get(row, 7)?,
+            event_type: from_text(get(row, 7)?),
             time: time.map(Timestamp::from_micros),
             quantity: parse_quantity(quantity).map_err(damage)?,
             unit: parts.unit,

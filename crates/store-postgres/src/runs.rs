@@ -14,7 +14,7 @@ use crate::{
     error::{StepError, store_error},
     invoices::money,
     open::PostgresStore,
-    rows::{get, small},
+    rows::{from_text, get, small, to_text},
 };
 
 macro_rules! run_query {
@@ -65,7 +65,7 @@ fn item(run: RunId, row: &PgRow) -> Result<RunItem, StoreError> {
         cycle: small("run_item", &place, cycle)?,
         customer: CustomerId::new(customer).map_err(|error| damage(error.to_string()))?,
         status: ItemStatus::parse(status).ok_or_else(|| damage(format!("status {status:?}")))?,
-        reason: get(row, 4)?,
+        reason: get::<Option<&str>>(row, 4)?.map(from_text),
         invoice: invoice
             .map(|id| id.parse())
             .transpose()
@@ -219,7 +219,7 @@ pub(crate) async fn put_items(
     let cycles: Vec<i64> = last.keys().map(|(.., cycle)| i64::from(*cycle)).collect();
     let customers: Vec<&str> = last.values().map(|item| item.customer.as_str()).collect();
     let statuses: Vec<&str> = last.values().map(|item| item.status.as_str()).collect();
-    let reasons: Vec<Option<&str>> = last.values().map(|item| item.reason.as_deref()).collect();
+    let reasons: Vec<_> = last.values().map(|item| item.reason.as_deref().map(to_text)).collect();
     let currency = |item: &RunItem| {
         item.total.or(item.before).map(|money| money.currency().code().to_owned())
     };

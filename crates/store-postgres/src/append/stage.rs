@@ -8,6 +8,7 @@ use counterfoil_store::{Pending, StoreError, Tenant};
 use counterfoil_types::{Digest, TenantId, Timestamp};
 
 use super::copy;
+use crate::rows::to_text;
 
 /// Half a digest: what the unique index is on.
 pub(super) type Key = [u8; 16];
@@ -87,9 +88,9 @@ impl Staged {
 fn encode_tail(out: &mut Vec<u8>, pending: &Pending) -> Result<(), StoreError> {
     let event = &pending.event;
     copy::bytes(out, event.customer.as_str().as_bytes())?;
-    copy::bytes(out, event.event_type.as_bytes())?;
-    copy::bytes(out, event.source.as_bytes())?;
-    copy::bytes(out, event.id.as_bytes())?;
+    copy::bytes(out, to_text(&event.event_type).as_bytes())?;
+    copy::bytes(out, to_text(&event.source).as_bytes())?;
+    copy::bytes(out, to_text(&event.id).as_bytes())?;
     copy::numeric(out, &pending.quantity)?;
     match &pending.body {
         Some(body) => copy::bytes(out, body.as_bytes()),
