@@ -7,8 +7,7 @@
 //! | all taken: answer | | – |
 //! | wait for this tenant's turn; batches that wait become one group | `queue` | – |
 //! | lock the lane heads, in lane order | one transaction for the group | `SELECT … FOR UPDATE` |
-//! | positions, seals, receipts | in memory, `plan` | – |
-//! | write the rows | | binary `COPY` |
+//! | positions, seals, receipts, rows | in memory, `plan` | binary `COPY`, batch by batch |
 //! | advance the heads | | one `UPDATE` |
 //! | commit, then answer | | `COMMIT` |
 //!
@@ -18,10 +17,10 @@
 //! the whole group is rolled back, probed again and repeated.
 
 mod copy;
-mod plan;
-mod probe;
+pub(crate) mod plan;
+pub(crate) mod probe;
 mod queue;
-mod stage;
+pub(crate) mod stage;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -114,12 +113,22 @@ async fn try_write(
     let staged: Vec<&Staged> = batches.iter().map(|batch| &batch.staged).collect();
     let mut plan = Plan::new(heads, &staged);
     let mut receipts = Vec::with_capacity(batches.len());
+    // While the server stores the rows of one batch, those of the next are worked out.
+    let mut copy = tx.copy_in_raw(plan::COPY).await?;
     for (batch, targets) in batches.iter().zip(&corrected) {
         receipts.push(plan.add(&batch.staged, &batch.taken, targets)?);
+        for piece in plan.rows.take().chunks(PIECE) {
+            copy.send(piece).await?;
+        }
     }
     let Plan { rows, heads, .. } = plan;
-    if rows.count() > 0 {
-        copy_rows(&mut tx, rows).await?;
+    let count = rows.count();
+    copy.send(rows.finish()).await?;
+    let stored = copy.finish().await.map_err(taken)?;
+    if stored != count {
+        return Err(StoreError::Driver(format!("{stored} of {count} rows were stored")).into());
+    }
+    if count > 0 {
         advance(&mut tx, &heads).await?;
     }
     tx.commit().await.map_err(commit_error)?;
@@ -140,20 +149,6 @@ async fn lock(tx: &mut PgConnection, lanes: Vec<i64>) -> Result<Heads, StepError
         lanes.insert(LaneId(get(row, 0)?), (unsigned(get(row, 1)?), recorded_at));
     }
     Ok(Heads { lanes, changed: BTreeSet::new() })
-}
-
-async fn copy_rows(tx: &mut PgConnection, rows: copy::Rows) -> Result<(), StepError> {
-    let count = rows.count();
-    let bytes = rows.finish();
-    let mut copy = tx.copy_in_raw(plan::COPY).await?;
-    for piece in bytes.chunks(PIECE) {
-        copy.send(piece).await?;
-    }
-    let stored = copy.finish().await.map_err(taken)?;
-    if stored == count {
-        return Ok(());
-    }
-    Err(StoreError::Driver(format!("{stored} of {count} rows were stored")).into())
 }
 
 /// A key that was taken since the probe is no error; a place in the ledger that is, is damage.

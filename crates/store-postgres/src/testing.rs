@@ -5,6 +5,8 @@
 //! `COUNTERFOIL_TEST_POSTGRES_URL` names a server that runs already, with the right to create
 //! databases; tests that kill a server start their own all the same.
 
+pub mod bare;
+
 use std::{
     ffi::OsStr,
     fmt, fs,

@@ -9,32 +9,38 @@ const HEADER: &[u8] = b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0";
 const TRAILER: [u8; 2] = (-1i16).to_be_bytes();
 
 /// Rows on their way into one table.
-pub(super) struct Rows {
+pub(crate) struct Rows {
     bytes: Vec<u8>,
     count: u64,
 }
 
 impl Rows {
-    pub(super) fn with_capacity(bytes: usize) -> Self {
+    pub(crate) fn with_capacity(bytes: usize) -> Self {
         let mut all = Vec::with_capacity(HEADER.len() + bytes + TRAILER.len());
         all.extend_from_slice(HEADER);
         Self { bytes: all, count: 0 }
     }
 
     /// How many rows there are.
-    pub(super) fn count(&self) -> u64 {
+    pub(crate) fn count(&self) -> u64 {
         self.count
     }
 
     /// Begins a row of `fields` fields, which are to be put into [`Self::bytes`].
-    pub(super) fn row(&mut self, fields: i16) -> &mut Vec<u8> {
+    pub(crate) fn row(&mut self, fields: i16) -> &mut Vec<u8> {
         self.count += 1;
         self.bytes.extend_from_slice(&fields.to_be_bytes());
         &mut self.bytes
     }
 
+    /// What was encoded since the last call, to be sent on.
+    pub(crate) fn take(&mut self) -> Vec<u8> {
+        let next = Vec::with_capacity(self.bytes.len());
+        std::mem::replace(&mut self.bytes, next)
+    }
+
     /// Ends the data.
-    pub(super) fn finish(mut self) -> Vec<u8> {
+    pub(crate) fn finish(mut self) -> Vec<u8> {
         self.bytes.extend_from_slice(&TRAILER);
         self.bytes
     }
@@ -47,13 +53,13 @@ fn length(bytes: usize) -> Result<[u8; 4], StoreError> {
 }
 
 /// A `bigint`.
-pub(super) fn bigint(out: &mut Vec<u8>, value: i64) {
+pub(crate) fn bigint(out: &mut Vec<u8>, value: i64) {
     out.extend_from_slice(&8i32.to_be_bytes());
     out.extend_from_slice(&value.to_be_bytes());
 }
 
 /// A `bigint` or NULL.
-pub(super) fn optional_bigint(out: &mut Vec<u8>, value: Option<i64>) {
+pub(crate) fn optional_bigint(out: &mut Vec<u8>, value: Option<i64>) {
     match value {
         Some(value) => bigint(out, value),
         None => null(out),
@@ -61,18 +67,18 @@ pub(super) fn optional_bigint(out: &mut Vec<u8>, value: Option<i64>) {
 }
 
 /// NULL.
-pub(super) fn null(out: &mut Vec<u8>) {
+pub(crate) fn null(out: &mut Vec<u8>) {
     out.extend_from_slice(&(-1i32).to_be_bytes());
 }
 
 /// A `uuid`.
-pub(super) fn uuid(out: &mut Vec<u8>, value: &[u8; 16]) {
+pub(crate) fn uuid(out: &mut Vec<u8>, value: &[u8; 16]) {
     out.extend_from_slice(&16i32.to_be_bytes());
     out.extend_from_slice(value);
 }
 
 /// A `bytea` or a `text`: both travel as they are.
-pub(super) fn bytes(out: &mut Vec<u8>, value: &[u8]) -> Result<(), StoreError> {
+pub(crate) fn bytes(out: &mut Vec<u8>, value: &[u8]) -> Result<(), StoreError> {
     out.extend_from_slice(&length(value.len())?);
     out.extend_from_slice(value);
     Ok(())
@@ -80,7 +86,7 @@ pub(super) fn bytes(out: &mut Vec<u8>, value: &[u8]) -> Result<(), StoreError> {
 
 /// A `numeric` from decimal text (`-12.5`, no exponent): sign, digits in base 10,000, the weight of
 /// the first of them, and the number of decimal places.
-pub(super) fn numeric(out: &mut Vec<u8>, text: &str) -> Result<(), StoreError> {
+pub(crate) fn numeric(out: &mut Vec<u8>, text: &str) -> Result<(), StoreError> {
     let refuse = || StoreError::Driver(format!("{text:?} is no plain decimal number"));
     let (negative, unsigned) = match text.strip_prefix('-') {
         Some(rest) => (true, rest),

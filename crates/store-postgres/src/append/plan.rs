@@ -16,18 +16,18 @@ use super::{
 use crate::rows::signed;
 
 /// Columns as [`Plan::rows`] holds them.
-pub(super) const COPY: &str = "COPY usage_event (lane_id, position, recorded_at, time, target, key, leaf, customer, type, source, id, quantity, body) FROM STDIN (FORMAT binary)";
+pub(crate) const COPY: &str = "COPY usage_event (lane_id, position, recorded_at, time, target, key, leaf, customer, type, source, id, quantity, body) FROM STDIN (FORMAT binary)";
 const COLUMNS: i16 = 13;
 
 /// How far the lanes reach that are locked.
-pub(super) struct Heads {
-    pub(super) lanes: BTreeMap<LaneId, (u64, Timestamp)>,
-    pub(super) changed: BTreeSet<LaneId>,
+pub(crate) struct Heads {
+    pub(crate) lanes: BTreeMap<LaneId, (u64, Timestamp)>,
+    pub(crate) changed: BTreeSet<LaneId>,
 }
 
 impl Heads {
     /// No lane: for what writes nothing.
-    pub(super) fn none() -> Self {
+    pub(crate) fn none() -> Self {
         Self { lanes: BTreeMap::new(), changed: BTreeSet::new() }
     }
 
@@ -52,18 +52,18 @@ struct Fresh<'a> {
 }
 
 /// The outcome.
-pub(super) struct Plan<'a> {
-    pub(super) rows: Rows,
-    pub(super) heads: Heads,
+pub(crate) struct Plan<'a> {
+    pub(crate) rows: Rows,
+    pub(crate) heads: Heads,
     fresh: HashMap<Key, Fresh<'a>>,
     /// Corrections made here, by what they correct.
     corrected: HashMap<(LaneId, u64), Vec<CorrectionKind>>,
 }
 
 impl<'a> Plan<'a> {
-    pub(super) fn new(heads: Heads, batches: &[&'a Staged]) -> Self {
+    pub(crate) fn new(heads: Heads, batches: &[&'a Staged]) -> Self {
         let count = batches.iter().map(|batch| batch.items.len()).sum();
-        let size = batches.iter().map(|batch| batch.size()).sum();
+        let size = batches.iter().map(|batch| batch.size()).max().unwrap_or(0);
         Self {
             rows: Rows::with_capacity(size),
             heads,
@@ -73,7 +73,7 @@ impl<'a> Plan<'a> {
     }
 
     /// Takes a batch in and gives its receipts.
-    pub(super) fn add(
+    pub(crate) fn add(
         &mut self,
         batch: &'a Staged,
         taken: &Taken,

@@ -20,16 +20,16 @@ use crate::{
 
 /// Where a key is stored, and with which content.
 #[derive(Clone, Copy)]
-pub(super) struct Known {
-    pub(super) lane: LaneId,
-    pub(super) position: u64,
-    pub(super) identity: Digest,
-    pub(super) content: Digest,
+pub(crate) struct Known {
+    pub(crate) lane: LaneId,
+    pub(crate) position: u64,
+    pub(crate) identity: Digest,
+    pub(crate) content: Digest,
 }
 
 impl Known {
     /// The receipt of an item whose key is taken.
-    pub(super) fn receipt(&self, item: &Item) -> Result<Receipt, StoreError> {
+    pub(crate) fn receipt(&self, item: &Item) -> Result<Receipt, StoreError> {
         let Self { lane, position, .. } = *self;
         // The index holds half a digest; the identity itself decides.
         if self.identity != item.identity {
@@ -46,10 +46,10 @@ impl Known {
 }
 
 /// Keys that are taken.
-pub(super) type Taken = HashMap<Key, Known>;
+pub(crate) type Taken = HashMap<Key, Known>;
 
 /// Adds those keys of `batch` to `taken` that are.
-pub(super) async fn probe(
+pub(crate) async fn probe(
     executor: impl PgExecutor<'_> + Copy,
     batch: &Staged,
     taken: &mut Taken,
@@ -109,7 +109,7 @@ pub(super) async fn probe(
 }
 
 /// The rows with these keys.
-pub(super) async fn by_keys(
+pub(crate) async fn by_keys(
     executor: impl PgExecutor<'_>,
     keys: &[Uuid],
 ) -> Result<Vec<StoredEvent>, StoreError> {
@@ -125,14 +125,14 @@ pub(super) async fn by_keys(
 }
 
 /// A row that is to be corrected, and which corrections it has already.
-pub(super) struct Target {
-    pub(super) row: StoredEvent,
-    pub(super) earlier: Vec<CorrectionKind>,
+pub(crate) struct Target {
+    pub(crate) row: StoredEvent,
+    pub(crate) earlier: Vec<CorrectionKind>,
 }
 
 /// What the corrections of a batch name, as far as it is stored. To be read under the lock of the
 /// customers' lanes, so that no other correction comes in between.
-pub(super) async fn targets(
+pub(crate) async fn targets(
     tx: &mut PgConnection,
     batch: &Staged,
 ) -> Result<HashMap<Key, Target>, StoreError> {

@@ -1,25 +1,35 @@
 //! Group commit. Batches of one tenant lock the same lanes and so follow one another in any case;
 //! while one group is being committed, what arrives waits here, and all of it becomes the next
 //! group: one lock, one `COPY`, one `COMMIT` (whose wait for the disk is most of a small batch).
-//! Nothing lingers: a batch that finds nobody writing begins at once.
+//!
+//! A batch that finds nobody writing begins at once, if it is alone. Where several callers send
+//! without pause, beginning at once would make groups of one and of all others in turn, and the
+//! small ones cost as much as the large: so whoever's turn it is lingers, two milliseconds at most,
+//! until half of the callers are there. The other half is made ready meanwhile.
 //!
 //! The queue is bounded by events; a caller beyond the bound waits before it enters. A group is
 //! written by a task of its own, so a caller that gives up takes nobody with it.
 
 use std::{
     collections::{HashMap, VecDeque},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
 };
 
 use counterfoil_ledger::Receipt;
 use counterfoil_store::StoreError;
-use tokio::sync::{Mutex as TurnMutex, Semaphore, oneshot};
+use tokio::sync::{Mutex as TurnMutex, Notify, Semaphore, oneshot};
 
 use super::{Batch, write};
 use crate::open::PostgresStore;
 
 /// Most events of one group. More saves no time any more and makes others wait longer.
 const GROUP: usize = 8_192;
+/// Longest wait for others to join a group.
+const LINGER: Duration = Duration::from_millis(2);
 
 type Answer = Result<Vec<Receipt>, StoreError>;
 
@@ -35,9 +45,33 @@ struct Queue {
     waiting: Mutex<VecDeque<Job>>,
     /// Held by whoever writes.
     turn: Arc<TurnMutex<()>>,
+    /// Batches in the last group.
+    last: AtomicUsize,
+    arrived: Notify,
 }
 
 impl Queue {
+    fn push(&self, job: Job) {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner).push_back(job);
+        self.arrived.notify_one();
+    }
+
+    fn count(&self) -> usize {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner).len()
+    }
+
+    /// Waits until half of the callers of late are there, a little while at most.
+    async fn gather(&self) {
+        let half = (self.last.load(Ordering::Relaxed) + self.count()).div_ceil(2);
+        let enough = async {
+            while self.count() < half {
+                self.arrived.notified().await;
+            }
+        };
+        // Whether they came or the time is up makes no difference.
+        let _ = tokio::time::timeout(LINGER, enough).await;
+    }
+
     /// The next group: as many batches as fit; one with corrections goes alone.
     fn take(&self) -> Vec<Job> {
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
@@ -55,6 +89,7 @@ impl Queue {
                 break;
             }
         }
+        self.last.store(group.len(), Ordering::Relaxed);
         group
     }
 }
@@ -95,13 +130,16 @@ pub(super) async fn submit(store: &PostgresStore, tenant: i64, batch: Batch) -> 
     let _room = queues.room.acquire_many(events).await.map_err(closed)?;
     let queue = queues.of(tenant);
     let (answer, mut receipts) = oneshot::channel();
-    queue.waiting.lock().unwrap_or_else(PoisonError::into_inner).push_back(Job { batch, answer });
+    queue.push(Job { batch, answer });
     loop {
         let turn = tokio::select! {
             biased;
             answer = &mut receipts => return answered(answer),
             turn = queue.turn.clone().lock_owned() => turn,
         };
+        if queue.count() > 0 {
+            queue.gather().await;
+        }
         let group = queue.take();
         if group.is_empty() {
             // Ours was taken by the one before us, who has answered.

@@ -11,33 +11,33 @@ use super::copy;
 use crate::rows::to_text;
 
 /// Half a digest: what the unique index is on.
-pub(super) type Key = [u8; 16];
+pub(crate) type Key = [u8; 16];
 
 /// One event of a batch.
-pub(super) struct Item {
-    pub(super) lane: LaneId,
-    pub(super) key: Key,
+pub(crate) struct Item {
+    pub(crate) lane: LaneId,
+    pub(crate) key: Key,
     /// The whole digest of its identity.
-    pub(super) identity: Digest,
-    pub(super) content: Digest,
-    pub(super) time: Option<i64>,
+    pub(crate) identity: Digest,
+    pub(crate) content: Digest,
+    pub(crate) time: Option<i64>,
     /// Its encoded fields from `customer` on.
     tail: Range<usize>,
 }
 
 /// A batch.
-pub(super) struct Staged {
-    pub(super) tenant: TenantId,
-    pub(super) items: Vec<Item>,
-    pub(super) now: Timestamp,
+pub(crate) struct Staged {
+    pub(crate) tenant: TenantId,
+    pub(crate) items: Vec<Item>,
+    pub(crate) now: Timestamp,
     /// The events themselves, only of a batch with corrections: those are checked against what
     /// they correct. Such a batch is never merged with others.
-    pub(super) events: Option<Vec<Event>>,
+    pub(crate) events: Option<Vec<Event>>,
     tails: Vec<u8>,
 }
 
 impl Staged {
-    pub(super) fn new(
+    pub(crate) fn new(
         tenant: &Tenant,
         batch: &[Pending],
         now: Timestamp,
@@ -62,22 +62,22 @@ impl Staged {
     }
 
     /// An item's encoded fields from `customer` on.
-    pub(super) fn tail(&self, item: &Item) -> &[u8] {
+    pub(crate) fn tail(&self, item: &Item) -> &[u8] {
         self.tails.get(item.tail.clone()).unwrap_or_default()
     }
 
     /// How many bytes its rows take, roughly.
-    pub(super) fn size(&self) -> usize {
+    pub(crate) fn size(&self) -> usize {
         self.tails.len() + self.items.len() * 130
     }
 
     /// The event of an item, of a batch with corrections.
-    pub(super) fn event(&self, at: usize) -> Option<&Event> {
+    pub(crate) fn event(&self, at: usize) -> Option<&Event> {
         self.events.as_ref()?.get(at)
     }
 
     /// The key of what an item corrects.
-    pub(super) fn target(&self, at: usize) -> Option<Digest> {
+    pub(crate) fn target(&self, at: usize) -> Option<Digest> {
         let event = self.event(at)?;
         let correction = event.correction.as_ref()?;
         Some(key_hash(&self.tenant, &event.source, &correction.target))
