@@ -58,9 +58,7 @@ impl PostgresStore {
     /// # Errors
     /// [`StoreError::Unavailable`], [`StoreError::NewerSchema`] and so on.
     pub async fn connect(url: &str, options: PostgresOptions) -> Result<Self, StoreError> {
-        let connect = PgConnectOptions::from_str(url)
-            // The text of the error could quote the URL, and that may hold a password.
-            .map_err(|_| StoreError::Driver("the database URL is not understood; write postgres://USER:PASSWORD@HOST:PORT/DATABASE".to_owned()))?
+        let connect = parse(url)?
             .application_name("counterfoil")
             .statement_cache_capacity(256)
             // A statement that waited for a lane is slow and nothing to warn of.
@@ -86,6 +84,12 @@ impl PostgresStore {
         &self.place
     }
 
+    /// How many batches wait for their turn to be appended: the sign of back-pressure.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        self.queues.waiting()
+    }
+
     /// The connections, for tests that must break things on purpose.
     #[must_use]
     pub fn pool(&self) -> &PgPool {
@@ -103,6 +107,17 @@ impl PostgresStore {
     }
 }
 
+/// What an error says could quote the URL, and that may hold a password; so it is not passed on.
+fn parse(url: &str) -> Result<PgConnectOptions, StoreError> {
+    let ours = url.starts_with("postgres://") || url.starts_with("postgresql://");
+    PgConnectOptions::from_str(url).ok().filter(|_| ours).ok_or_else(|| {
+        StoreError::Driver(
+            "the database URL is not understood; write postgres://USER:PASSWORD@HOST:PORT/DATABASE"
+                .to_owned(),
+        )
+    })
+}
+
 fn database(options: &PgConnectOptions) -> &str {
     options.get_database().unwrap_or_else(|| options.get_username())
 }
@@ -117,10 +132,7 @@ fn check_version(connection: &PgConnection) -> Result<(), StoreError> {
     }
 }
 
-async fn pool(
-    connect: PgConnectOptions,
-    options: PostgresOptions,
-) -> Result<PgPool, sqlx::Error> {
+async fn pool(connect: PgConnectOptions, options: PostgresOptions) -> Result<PgPool, sqlx::Error> {
     let lock_timeout = options.lock_timeout.as_millis().to_string();
     PgPoolOptions::new()
         .max_connections(options.max_connections)

@@ -128,11 +128,7 @@ impl RunStore for PostgresStore {
 }
 
 /// Creates a run, unless there is one with its id.
-pub(crate) async fn create(
-    tx: &mut PgConnection,
-    tenant: i64,
-    run: &Run,
-) -> Result<(), StepError> {
+pub(crate) async fn create(tx: &mut PgConnection, tenant: i64, run: &Run) -> Result<(), StepError> {
     sqlx::query(
         "INSERT INTO invoice_run (tenant, id, period, attempt, state, started_at) VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (tenant, id) DO NOTHING",
     )
@@ -148,11 +144,7 @@ pub(crate) async fn create(
 }
 
 /// Moves a run on.
-pub(crate) async fn update(
-    tx: &mut PgConnection,
-    tenant: i64,
-    run: &Run,
-) -> Result<(), StepError> {
+pub(crate) async fn update(tx: &mut PgConnection, tenant: i64, run: &Run) -> Result<(), StepError> {
     // Locked, so that of two programs that move it on the second sees what the first one did.
     let row = sqlx::query(
         "SELECT state, approved_by FROM invoice_run WHERE tenant = $1 AND id = $2 FOR UPDATE",
@@ -220,9 +212,8 @@ pub(crate) async fn put_items(
     let customers: Vec<&str> = last.values().map(|item| item.customer.as_str()).collect();
     let statuses: Vec<&str> = last.values().map(|item| item.status.as_str()).collect();
     let reasons: Vec<_> = last.values().map(|item| item.reason.as_deref().map(to_text)).collect();
-    let currency = |item: &RunItem| {
-        item.total.or(item.before).map(|money| money.currency().code().to_owned())
-    };
+    let currency =
+        |item: &RunItem| item.total.or(item.before).map(|money| money.currency().code().to_owned());
     sqlx::query(
         "INSERT INTO run_item (tenant, run, subscription, cycle, customer, status, reason, invoice, currency, total, previous) SELECT $1, i.run, i.subscription, i.cycle, i.customer, i.status, i.reason, i.invoice, i.currency, i.total::numeric, i.previous::numeric FROM UNNEST($2::text[], $3::text[], $4::bigint[], $5::text[], $6::text[], $7::text[], $8::text[], $9::text[], $10::text[], $11::text[]) AS i (run, subscription, cycle, customer, status, reason, invoice, currency, total, previous) ON CONFLICT (tenant, run, subscription, cycle) DO UPDATE SET status = excluded.status, reason = excluded.reason, invoice = excluded.invoice, currency = excluded.currency, total = excluded.total, previous = excluded.previous WHERE run_item.status <> 'finalized'",
     )

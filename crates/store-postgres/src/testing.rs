@@ -207,8 +207,7 @@ impl Server {
 
     async fn admin(&self, sql: String) -> Result<(), NoServer> {
         let fail = |error: sqlx::Error| failed(&sql, error);
-        let mut connection =
-            PgConnection::connect(&self.url("postgres")).await.map_err(fail)?;
+        let mut connection = PgConnection::connect(&self.url("postgres")).await.map_err(fail)?;
         sqlx::raw_sql(AssertSqlSafe(sql.clone())).execute(&mut connection).await.map_err(fail)?;
         connection.close().await.map_err(fail)
     }

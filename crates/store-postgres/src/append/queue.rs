@@ -116,6 +116,12 @@ impl Queues {
         Self { queues: Mutex::default(), room, bound }
     }
 
+    /// Batches that wait for their turn.
+    pub(crate) fn waiting(&self) -> usize {
+        let queues = self.queues.lock().unwrap_or_else(PoisonError::into_inner);
+        queues.values().map(|queue| queue.count()).sum()
+    }
+
     fn of(&self, tenant: i64) -> Arc<Queue> {
         let mut queues = self.queues.lock().unwrap_or_else(PoisonError::into_inner);
         queues.entry(tenant).or_default().clone()
@@ -180,7 +186,8 @@ async fn write_group(store: &PostgresStore, group: Vec<Job>) {
             // Something about one of them; the others must not suffer for it.
             for (batch, answer) in batches.into_iter().zip(answers) {
                 let outcome = write(store, &mut [batch]).await;
-                let _ = answer.send(outcome.map(|receipts| receipts.into_iter().flatten().collect()));
+                let _ =
+                    answer.send(outcome.map(|receipts| receipts.into_iter().flatten().collect()));
             }
         }
         Err(error) => {

@@ -68,6 +68,11 @@ impl Fixture {
         PgConnection::connect(&self.url).await.unwrap()
     }
 
+    /// Another program with a store over the database.
+    pub(crate) async fn intruder_store(&self) -> PostgresStore {
+        connect(&self.url).await
+    }
+
     /// Customers of the first and of the second lane.
     pub(crate) fn customers(&self) -> [String; 2] {
         let of = |lane: usize| {
