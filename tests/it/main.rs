@@ -9,6 +9,7 @@ mod crash;
 mod exactly;
 mod formats;
 mod harness;
+mod on_postgres;
 mod quickstart;
 mod real_trace;
 mod tidy;

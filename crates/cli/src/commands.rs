@@ -6,6 +6,7 @@ mod customer;
 mod doctor;
 mod ingest;
 mod invoice;
+mod migrate;
 mod price;
 mod pricing;
 mod quickstart;
@@ -55,6 +56,9 @@ pub(crate) async fn dispatch(args: Args, out: &mut Out) -> Result<Verdict, CliEr
     if matches!(args.command, Command::Quickstart) {
         return quickstart::run(&mut config, out).await;
     }
+    if matches!(args.command, Command::Migrate) {
+        return migrate::run(&config, out).await;
+    }
     let (engine, store) = context::engine(&config).await?;
     let verdict = with_store(args.command, &engine, &config, out).await;
     // Leaves one tidy file behind, whatever the command did.
@@ -83,6 +87,6 @@ async fn with_store(
         Command::Rebuild { check } => rebuild::run(engine, check, out).await,
         Command::Verify => rebuild::verify(engine, out).await,
         Command::Doctor => doctor::run(engine, config, out).await,
-        Command::Quickstart | Command::Price(_) => Ok(Verdict::Done),
+        Command::Quickstart | Command::Migrate | Command::Price(_) => Ok(Verdict::Done),
     }
 }
