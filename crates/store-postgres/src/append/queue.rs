@@ -8,7 +8,8 @@
 //! until half of the callers are there. The other half is made ready meanwhile.
 //!
 //! The queue is bounded by events; a caller beyond the bound waits before it enters. A group is
-//! written by a task of its own, so a caller that gives up takes nobody with it.
+//! written by a task of its own, so a caller that gives up takes nobody with it; what was still
+//! waiting then is not written.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -77,6 +78,10 @@ impl Queue {
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         let (mut group, mut events) = (Vec::new(), 0);
         while let Some(job) = waiting.pop_front() {
+            // Its caller has given up before anything was written: so nothing is.
+            if job.answer.is_closed() {
+                continue;
+            }
             let staged = &job.batch.staged;
             let alone = staged.events.is_some();
             if !group.is_empty() && (alone || events + staged.items.len() > GROUP) {
