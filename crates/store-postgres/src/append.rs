@@ -3,7 +3,7 @@
 //! | step | where | statement |
 //! |---|---|---|
 //! | encode all of the rows that does not depend on their place | the caller's task | – |
-//! | look up which keys are taken | the caller's task, no lock | `SELECT … WHERE key = ANY` |
+//! | while keys of late were taken: look up which ones are | the caller's task, no lock | `SELECT … WHERE key = ANY` |
 //! | all taken: answer | | – |
 //! | wait for this tenant's turn; batches that wait become one group | `queue` | – |
 //! | lock the lane heads, in lane order | one transaction for the group | `SELECT … FOR UPDATE` |
@@ -13,8 +13,11 @@
 //!
 //! Positions are handed out under the heads' locks and those are held until the commit, so
 //! positions are contiguous, commit order is position order, and a reader of a lane sees a prefix
-//! of it. A key that another process stores between probe and `COPY` violates the unique index;
-//! the whole group is rolled back, probed again and repeated.
+//! of it. A key that is taken without our knowing violates the unique index; the whole group is
+//! rolled back, probed and repeated. Producers rarely send again, and looking up keys costs the
+//! server half of what storing them does; so the next batches are probed after a key was found
+//! taken, and none are once that is long ago ([`Caution`]), but those with corrections: there a key
+//! that is taken decides before anything else does.
 
 mod copy;
 pub(crate) mod plan;
@@ -22,7 +25,10 @@ pub(crate) mod probe;
 mod queue;
 pub(crate) mod stage;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    sync::atomic::{AtomicU32, Ordering},
+};
 
 use counterfoil_ledger::{LaneId, Receipt};
 use counterfoil_store::{Pending, StoreError, Tenant};
@@ -49,6 +55,32 @@ const TRIES: u32 = 16;
 /// Bytes handed to the connection at once.
 const PIECE: usize = 128 * 1024;
 
+/// Whether to probe a batch before it is written.
+#[derive(Debug)]
+pub(crate) struct Caution(AtomicU32);
+
+impl Caution {
+    /// Batches to be probed after one whose keys were taken.
+    const LONG: u32 = 64;
+
+    /// Caution for this many batches.
+    pub(crate) fn new(batches: u32) -> Self {
+        Self(AtomicU32::new(batches))
+    }
+
+    /// Whether the next batch is to be probed.
+    fn take(&self) -> bool {
+        self.0
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1))
+            .is_ok()
+    }
+
+    /// A key was found taken: more may follow.
+    fn renew(&self) {
+        self.0.store(Self::LONG, Ordering::Relaxed);
+    }
+}
+
 /// A batch and what is known of its keys.
 struct Batch {
     staged: Staged,
@@ -71,13 +103,24 @@ pub(crate) async fn append(
     now: Timestamp,
 ) -> Result<Vec<Receipt>, StoreError> {
     let mut batch = Batch { staged: Staged::new(tenant, batch, now)?, taken: Taken::new() };
-    probe(&store.pool, &batch.staged, &mut batch.taken).await?;
+    if store.queues.caution.take() {
+        look_up(store, &mut batch).await?;
+        if !batch.taken.is_empty() {
+            store.queues.caution.renew();
+        }
+    }
     if batch.lanes().next().is_none() {
         // All are stored already (or there are none): nothing is written, nothing to lock.
         let nothing = HashMap::new();
         return Plan::new(Heads::none(), &[]).add(&batch.staged, &batch.taken, &nothing);
     }
     queue::submit(store, tenant.number, batch).await
+}
+
+/// Looks up which keys of a batch are taken, without a lock.
+async fn look_up(store: &PostgresStore, batch: &mut Batch) -> Result<(), StoreError> {
+    let mut connection = store.pool.acquire().await.map_err(store_error)?;
+    probe(&mut connection, &batch.staged, &mut batch.taken).await
 }
 
 /// Appends batches in one transaction.
@@ -92,8 +135,9 @@ async fn write(
             Err(StepError::Store(error)) => return Err(error),
             Err(StepError::Again(error)) => last = error,
         }
+        store.queues.caution.renew();
         for batch in &mut *batches {
-            probe(&store.pool, &batch.staged, &mut batch.taken).await?;
+            look_up(store, batch).await?;
         }
     }
     Err(StoreError::Unavailable(format!("other programs were in the way {TRIES} times: {last}")))
@@ -101,13 +145,18 @@ async fn write(
 
 async fn try_write(
     store: &PostgresStore,
-    batches: &[Batch],
+    batches: &mut [Batch],
 ) -> Result<Vec<Vec<Receipt>>, StepError> {
     let lanes: BTreeSet<i64> = batches.iter().flat_map(Batch::lanes).collect();
     let mut tx = store.begin().await?;
     let heads = lock(&mut tx, lanes.into_iter().collect()).await?;
     let mut corrected = Vec::with_capacity(batches.len());
-    for batch in batches {
+    for batch in &mut *batches {
+        // A correction that is stored must be known for certain: checking it again could refuse
+        // what was taken in once.
+        if batch.staged.events.is_some() {
+            probe(&mut tx, &batch.staged, &mut batch.taken).await?;
+        }
         corrected.push(targets(&mut tx, &batch.staged).await?);
     }
     let staged: Vec<&Staged> = batches.iter().map(|batch| &batch.staged).collect();

@@ -29,6 +29,9 @@ pub struct PostgresOptions {
     pub lock_timeout: Duration,
     /// Most events that wait for their turn in this process; what comes beyond waits outside.
     pub waiting_events: u32,
+    /// How many batches are looked up before they are written, at the start and while no key is
+    /// found taken. It is a matter of time only: the unique index has the last word.
+    pub probed_batches: u32,
 }
 
 impl Default for PostgresOptions {
@@ -38,6 +41,7 @@ impl Default for PostgresOptions {
             acquire_timeout: Duration::from_secs(10),
             lock_timeout: Duration::from_secs(30),
             waiting_events: 100_000,
+            probed_batches: 8,
         }
     }
 }
@@ -73,9 +77,9 @@ impl PostgresStore {
         check_version(&first)?;
         migrate(&mut first).await?;
         first.close().await.map_err(store_error)?;
-        let waiting_events = options.waiting_events;
+        let queues = Queues::new(options.waiting_events, options.probed_batches);
         let pool = pool(connect, options).await.map_err(located)?;
-        Ok(Self { pool, queues: Arc::new(Queues::new(waiting_events)), place })
+        Ok(Self { pool, queues: Arc::new(queues), place })
     }
 
     /// Host, port and database, without user and password.

@@ -50,7 +50,7 @@ pub(crate) type Taken = HashMap<Key, Known>;
 
 /// Adds those keys of `batch` to `taken` that are.
 pub(crate) async fn probe(
-    executor: impl PgExecutor<'_> + Copy,
+    connection: &mut PgConnection,
     batch: &Staged,
     taken: &mut Taken,
 ) -> Result<(), StoreError> {
@@ -67,7 +67,7 @@ pub(crate) async fn probe(
         "SELECT key, lane_id, position, recorded_at, leaf FROM usage_event WHERE key = ANY($1)",
     )
     .bind(&keys)
-    .fetch_all(executor)
+    .fetch_all(&mut *connection)
     .await
     .map_err(store_error)?;
     if found.is_empty() {
@@ -99,7 +99,7 @@ pub(crate) async fn probe(
         }
     }
     others.retain(|key| !taken.contains_key(key.as_bytes()));
-    for row in by_keys(executor, &others).await? {
+    for row in by_keys(connection, &others).await? {
         let identity = key_hash(&batch.tenant, &row.event.source, &row.event.id);
         let content = content_hash(&batch.tenant, &row.event);
         let known = Known { lane: row.lane, position: row.position, identity, content };

@@ -24,7 +24,7 @@ use counterfoil_ledger::Receipt;
 use counterfoil_store::StoreError;
 use tokio::sync::{Mutex as TurnMutex, Notify, Semaphore, oneshot};
 
-use super::{Batch, write};
+use super::{Batch, Caution, write};
 use crate::open::PostgresStore;
 
 /// Most events of one group. More saves no time any more and makes others wait longer.
@@ -104,6 +104,7 @@ pub(crate) struct Queues {
     queues: Mutex<HashMap<i64, Arc<Queue>>>,
     room: Semaphore,
     bound: u32,
+    pub(super) caution: Caution,
 }
 
 impl std::fmt::Debug for Queues {
@@ -113,12 +114,12 @@ impl std::fmt::Debug for Queues {
 }
 
 impl Queues {
-    /// Queues that take in this many events at once.
-    pub(crate) fn new(bound: u32) -> Self {
+    /// Queues that take in `bound` events at once; the first batches are probed.
+    pub(crate) fn new(bound: u32, probed: u32) -> Self {
         let bound = bound.max(1);
         let permits = usize::try_from(bound).unwrap_or(Semaphore::MAX_PERMITS);
         let room = Semaphore::new(permits.min(Semaphore::MAX_PERMITS));
-        Self { queues: Mutex::default(), room, bound }
+        Self { queues: Mutex::default(), room, bound, caution: Caution::new(probed) }
     }
 
     /// Batches that wait for their turn.

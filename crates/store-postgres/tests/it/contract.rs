@@ -13,13 +13,14 @@ use counterfoil_store::{
 };
 use sqlx::Row;
 
-use crate::fixture::store;
+use crate::fixture::{store, trusting_store};
 
-/// Runs a promise against a fresh database.
-async fn on<F: Future<Output = ()>>(promise: impl FnOnce(Arc<dyn Store>) -> F) {
-    let store = store().await;
-    promise(Arc::new(store.clone())).await;
-    store.close().await;
+/// Runs a promise against fresh databases: keys are looked up first, or found taken by the index.
+async fn on<F: Future<Output = ()>>(promise: impl Fn(Arc<dyn Store>) -> F) {
+    for store in [store().await, trusting_store().await] {
+        promise(Arc::new(store.clone())).await;
+        store.close().await;
+    }
 }
 
 #[tokio::test]

@@ -28,6 +28,12 @@ pub(crate) async fn connect(url: &str) -> PostgresStore {
     PostgresStore::connect(url, PostgresOptions::default()).await.unwrap()
 }
 
+/// A store over a fresh database that probes nothing before it has to.
+pub(crate) async fn trusting_store() -> PostgresStore {
+    let options = PostgresOptions { probed_batches: 0, ..PostgresOptions::default() };
+    PostgresStore::connect(&database().await, options).await.unwrap()
+}
+
 /// A store over a fresh database.
 pub(crate) async fn store() -> PostgresStore {
     connect(&database().await).await

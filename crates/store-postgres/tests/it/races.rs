@@ -15,7 +15,7 @@ use tokio::task::JoinSet;
 
 use crate::fixture::{
     Fixture, NOW, batch, connect, customer, database, draft, event, is_inserted, pending, tenant,
-    whole,
+    trusting_store, whole,
 };
 
 fn place(receipt: &Receipt) -> (i64, u64) {
@@ -370,4 +370,32 @@ async fn batches_that_wait_become_few_transactions() {
             .await
             .unwrap();
     assert!(transactions < 10, "{transactions} transactions for 30 batches");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_key_taken_without_our_knowing_sinks_no_neighbour() {
+    let store = trusting_store().await;
+    let tenant = tenant(&store).await;
+    let first = store.append(&tenant, &batch(&tenant, 0, 10), NOW).await.unwrap();
+    let mut tasks = JoinSet::new();
+    for number in 0..12 {
+        let (store, tenant) = (store.clone(), tenant.clone());
+        tasks.spawn(async move {
+            // Every third one begins with an event that is stored already.
+            let mut mine = batch(&tenant, 100 + number * 10, 10);
+            if number % 3 == 0 {
+                mine.insert(0, pending(&tenant, "e0", "c0"));
+            }
+            (number, store.append(&tenant, &mine, NOW).await.unwrap())
+        });
+    }
+    for (number, receipts) in tasks.join_all().await {
+        let known = receipts.len() - 10;
+        assert_eq!(known, usize::from(number % 3 == 0));
+        assert!(receipts[known..].iter().all(is_inserted));
+        assert!(receipts[..known].iter().all(|receipt| {
+            matches!(receipt, Receipt::Duplicate { .. }) && place(receipt) == place(&first[0])
+        }));
+    }
+    assert_eq!(whole(&store, &tenant).await.len(), 130);
 }
