@@ -2,14 +2,14 @@
 
 CREATE TABLE document (
     tenant   bigint NOT NULL,
-    kind     text   NOT NULL,
-    id       text   NOT NULL,
-    customer text   NOT NULL,
-    subject  text   NOT NULL,
-    number   text,
+    kind     text COLLATE "C" NOT NULL,
+    id       text COLLATE "C" NOT NULL,
+    customer text COLLATE "C" NOT NULL,
+    subject  text COLLATE "C" NOT NULL,
+    number   text COLLATE "C",
     at       bigint NOT NULL,
     digest   bytea  NOT NULL,
-    body     text   NOT NULL,
+    body     text COLLATE "C" NOT NULL,
     PRIMARY KEY (tenant, kind, id),
     UNIQUE (tenant, kind, number)
 );
@@ -18,9 +18,9 @@ CREATE INDEX document_subject ON document (tenant, kind, subject, id);
 
 CREATE TABLE account (
     tenant   bigint  NOT NULL,
-    name     text    NOT NULL,
-    customer text    NOT NULL,
-    unit     text    NOT NULL,
+    name     text COLLATE "C" NOT NULL,
+    customer text COLLATE "C" NOT NULL,
+    unit     text COLLATE "C" NOT NULL,
     balance  numeric NOT NULL CHECK (balance >= 0),
     PRIMARY KEY (tenant, name)
 );
@@ -30,13 +30,13 @@ CREATE INDEX account_customer ON account (tenant, customer, name);
 CREATE TABLE posting (
     tenant    bigint  NOT NULL,
     position  bigint  NOT NULL,
-    key       text    NOT NULL,
-    account   text    NOT NULL,
+    key       text COLLATE "C" NOT NULL,
+    account   text COLLATE "C" NOT NULL,
     amount    numeric NOT NULL,
     balance   numeric NOT NULL,
     at        bigint  NOT NULL,
-    cause     text    NOT NULL,
-    reference text    NOT NULL,
+    cause     text COLLATE "C" NOT NULL,
+    reference text COLLATE "C" NOT NULL,
     PRIMARY KEY (tenant, position),
     UNIQUE (tenant, key)
 );
@@ -44,8 +44,8 @@ CREATE INDEX posting_account ON posting (tenant, account, position);
 
 CREATE TABLE setting (
     tenant bigint NOT NULL,
-    key    text   NOT NULL,
-    value  text   NOT NULL,
+    key    text COLLATE "C" NOT NULL,
+    value  text COLLATE "C" NOT NULL,
     PRIMARY KEY (tenant, key)
 );
 

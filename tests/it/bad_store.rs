@@ -230,10 +230,15 @@ fn settings_that_make_no_sense_are_named() {
     place.run(&["doctor", "--lanes", "65"]).refused(1, &["lanes", "65"]);
     place.run(&["doctor", "--tenant", "a/b"]).refused(2, &["a/b"]);
     place.run(&["doctor", "--config", "nowhere.toml"]).refused(1, &["nowhere.toml"]);
-    let secret = ["doctor", "--database-url", "postgres://user:s3cret@host/db"];
-    let outcome = place.run(&secret);
-    assert!(!outcome.stderr.contains("s3cret"), "a password in a message");
-    outcome.refused(1, &["sqlite:PATH"]);
+    let secrets = [
+        ("mysql://user:s3cret@host/db", ["sqlite:PATH", "postgres://"]),
+        ("postgres://user:s3cret@127.0.0.1:1/db", ["127.0.0.1:1/db", "not available"]),
+    ];
+    for (url, words) in secrets {
+        let outcome = place.run(&["doctor", "--database-url", url]);
+        assert!(!outcome.stderr.contains("s3cret"), "a password in a message");
+        outcome.refused(1, &words);
+    }
     place.file("counterfoil.toml", "tenannt = 'x'\n");
     place.run(&["doctor"]).refused(1, &["counterfoil.toml", "tenannt"]);
     place.file("counterfoil.toml", "");

@@ -10,6 +10,7 @@ mod exactly;
 mod finance;
 mod formats;
 mod harness;
+mod on_postgres;
 mod quickstart;
 mod real_trace;
 mod tidy;

@@ -3,6 +3,7 @@
 //! in the same run; nothing here gates a test.
 
 mod figure;
+mod ingest_postgres;
 mod ingest_sqlite;
 mod month;
 mod rate;
@@ -15,12 +16,13 @@ use crate::Outcome;
 pub(crate) fn run(name: &str, rest: &[&str]) -> Outcome<String> {
     let size = rest.first().map(|size| size.parse::<u64>()).transpose()?;
     match name {
+        "ingest-postgres" => ingest_postgres::run(size.unwrap_or(1_000_000)),
         "ingest-sqlite" => ingest_sqlite::run(size.unwrap_or(300_000)),
         "rate" => rate::run(size.unwrap_or(2_000_000)),
         "rebuild" => rebuild::run(size.unwrap_or(500_000)),
         "run-sqlite" => run_sqlite::run(size.unwrap_or(10_000)),
         "all" => {
-            let all = ["rate", "ingest-sqlite", "rebuild", "run-sqlite"];
+            let all = ["rate", "ingest-sqlite", "ingest-postgres", "rebuild", "run-sqlite"];
             let reports: Result<Vec<String>, _> = all.iter().map(|name| run(name, rest)).collect();
             Ok(reports?.join("\n\n"))
         }

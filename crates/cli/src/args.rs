@@ -35,7 +35,7 @@ pub(crate) struct Global {
     /// Directory of the embedded store [default: ./counterfoil-data].
     #[arg(long, global = true, env = "COUNTERFOIL_DATA_DIR", value_name = "DIR")]
     pub(crate) data_dir: Option<PathBuf>,
-    /// Where the store is instead: sqlite:PATH.
+    /// Where the store is instead: sqlite:PATH or postgres://USER:PASSWORD@HOST/DATABASE.
     #[arg(long, global = true, env = "DATABASE_URL", value_name = "URL", hide_env_values = true)]
     pub(crate) database_url: Option<String>,
     /// The tenant to act on [default: default].
@@ -150,6 +150,9 @@ pub(crate) enum Command {
     },
     /// Check ledger, aggregates, invoices and numbers against each other.
     Verify,
+    /// Bring the schema of the store up to this program's. Every command does; this one does
+    /// nothing else.
+    Migrate,
     /// Check this installation.
     Doctor,
 }

@@ -9,6 +9,7 @@ mod doctor;
 mod grant;
 mod ingest;
 mod invoice;
+mod migrate;
 mod payment;
 mod price;
 mod pricing;
@@ -59,6 +60,9 @@ pub(crate) async fn dispatch(args: Args, out: &mut Out) -> Result<Verdict, CliEr
     if matches!(args.command, Command::Quickstart) {
         return quickstart::run(&mut config, out).await;
     }
+    if matches!(args.command, Command::Migrate) {
+        return migrate::run(&config, out).await;
+    }
     let (engine, store) = context::engine(&config).await?;
     let verdict = with_store(args.command, &engine, &config, out).await;
     // Leaves one tidy file behind, whatever the command did.
@@ -96,6 +100,6 @@ async fn with_store(
         Command::Rebuild { check } => rebuild::run(engine, check, out).await,
         Command::Verify => rebuild::verify(engine, out).await,
         Command::Doctor => doctor::run(engine, config, out).await,
-        Command::Quickstart | Command::Price(_) => Ok(Verdict::Done),
+        Command::Quickstart | Command::Migrate | Command::Price(_) => Ok(Verdict::Done),
     }
 }

@@ -15,7 +15,7 @@ use crate::{args::Global, error::CliError};
 pub(crate) struct FileConfig {
     /// Directory of the embedded store.
     data_dir: Option<PathBuf>,
-    /// Where the store is: `sqlite:PATH`.
+    /// Where the store is: `sqlite:PATH` or `postgres://…`.
     database_url: Option<String>,
     /// The tenant commands act on.
     tenant: Option<TenantId>,
@@ -34,8 +34,10 @@ pub(crate) struct FileConfig {
 /// The configuration in force.
 #[derive(Clone, Debug)]
 pub(crate) struct Config {
-    /// The SQLite file.
+    /// The SQLite file; beside it go files of refused events, also where there is none.
     pub(crate) database: PathBuf,
+    /// The PostgreSQL database, where that is the store.
+    pub(crate) postgres: Option<String>,
     /// Tenant.
     pub(crate) tenant: TenantId,
     /// Lanes for a new tenant.
@@ -70,7 +72,9 @@ pub(crate) fn load(global: &Global) -> Result<Config, CliError> {
     } else {
         (file.data_dir, file.database_url)
     };
+    let postgres = url.clone().filter(|url| is_postgres(url));
     let database = match url {
+        Some(_) if postgres.is_some() => data_dir.unwrap_or_default().join("counterfoil.db"),
         Some(url) => sqlite_path(&url)?,
         None => {
             data_dir.unwrap_or_else(|| PathBuf::from("counterfoil-data")).join("counterfoil.db")
@@ -96,6 +100,7 @@ pub(crate) fn load(global: &Global) -> Result<Config, CliError> {
     bounds.max_growth = file.max_growth.unwrap_or(bounds.max_growth);
     Ok(Config {
         database,
+        postgres,
         tenant,
         lanes,
         test_mode,
@@ -105,12 +110,16 @@ pub(crate) fn load(global: &Global) -> Result<Config, CliError> {
     })
 }
 
+fn is_postgres(url: &str) -> bool {
+    url.starts_with("postgres://") || url.starts_with("postgresql://")
+}
+
 fn sqlite_path(url: &str) -> Result<PathBuf, CliError> {
     let path = url.strip_prefix("sqlite://").or_else(|| url.strip_prefix("sqlite:"));
     match path {
         Some(path) if !path.is_empty() => Ok(PathBuf::from(path)),
         _ => Err(CliError::asked(format!(
-            "database URL {:?} is not understood by this build; write sqlite:PATH",
+            "database URL {:?} is not understood; write sqlite:PATH or postgres://USER:PASSWORD@HOST/DATABASE",
             // A URL may hold a password.
             url.split(':').next().unwrap_or_default()
         ))),

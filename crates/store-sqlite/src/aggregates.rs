@@ -1,23 +1,19 @@
 //! The aggregates port. A row holds one UTC day of one customer × meter × group: the day's state,
 //! and its hours packed as JSON beside it. So a projector touches one row where it would touch
 //! twenty-five, and a month is thirty rows.
-//!
-//! ```text
-//! hours: {"5": [state, first, last, touched], "17": […]}
-//! ```
-
-mod hours;
 
 use std::collections::HashMap;
 
 use async_trait::async_trait;
 use counterfoil_ledger::LaneId;
 use counterfoil_metering::{BucketKey, GroupKey, Level, State};
-use counterfoil_store::{AggregateStore, Bucket, Projection, StoreError};
+use counterfoil_store::{
+    AggregateStore, Bucket, Projection, StoreError,
+    hours::{Hours, day_of},
+};
 use counterfoil_types::{CustomerId, MeterKey, Period, Timestamp};
 use sqlx::{SqliteConnection, sqlite::SqliteRow};
 
-use self::hours::Hours;
 use crate::{
     error::store_error,
     multi,
@@ -72,12 +68,6 @@ impl Day {
     fn hours_in(&self, span: &Period) -> Vec<Bucket> {
         self.hours.buckets(&self.bucket.key).filter(|b| span.contains(b.key.start)).collect()
     }
-}
-
-/// The key of the row a bucket lies in.
-fn day_of(key: &BucketKey) -> BucketKey {
-    let start = key.start.bucket(Level::Day.micros());
-    BucketKey { level: Level::Day, start, ..key.clone() }
 }
 
 /// The stored rows with these keys.

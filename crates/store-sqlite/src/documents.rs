@@ -107,7 +107,7 @@ pub(crate) async fn post(
             unit: posting.unit.clone(),
             balance: Quantity::ZERO,
         });
-        account.balance = moved(account, posting)?;
+        account.balance = account.after(posting)?;
         balances.push(account.balance);
     }
     let numbered: Vec<(i64, &Posting, Quantity)> = (last + 1..)
@@ -154,33 +154,6 @@ pub(crate) async fn post(
         query.execute(&mut *tx).await.map_err(store_error)?;
     }
     Ok(())
-}
-
-/// The balance after a posting, or why it may not be posted.
-fn moved(account: &Account, posting: &Posting) -> Result<Quantity, StoreError> {
-    let refused = |why: String| StoreError::conflict(format!("account {}", account.name), why);
-    if account.unit != posting.unit || account.customer != posting.customer {
-        return Err(refused(format!(
-            "it is kept in {} for {}, not in {} for {}",
-            account.unit, account.customer, posting.unit, posting.customer
-        )));
-    }
-    let stands = account.balance.exact();
-    if let Some(expected) = &posting.expects
-        && *expected != stands
-    {
-        return Err(refused(format!("it stands at {stands}, not at {expected}")));
-    }
-    let after = stands.add(&posting.amount.exact());
-    if after.is_negative() {
-        return Err(refused(format!(
-            "{} {} is left on it, {} is too much",
-            account.balance,
-            account.unit,
-            posting.amount.exact().neg()
-        )));
-    }
-    Quantity::try_from(&after).map_err(|error| refused(error.to_string()))
 }
 
 /// Account and amount of those keys that are posted.

@@ -88,6 +88,39 @@ pub struct Account {
     pub balance: Quantity,
 }
 
+impl Account {
+    /// The balance after a posting: the rule of every backend.
+    ///
+    /// # Errors
+    /// [`StoreError::Conflict`] when the account is kept otherwise, does not stand where the caller
+    /// saw it, or would go below zero.
+    pub fn after(&self, posting: &Posting) -> Result<Quantity, StoreError> {
+        let refused = |why: String| StoreError::conflict(format!("account {}", self.name), why);
+        if self.unit != posting.unit || self.customer != posting.customer {
+            return Err(refused(format!(
+                "it is kept in {} for {}, not in {} for {}",
+                self.unit, self.customer, posting.unit, posting.customer
+            )));
+        }
+        let stands = self.balance.exact();
+        if let Some(expected) = &posting.expects
+            && *expected != stands
+        {
+            return Err(refused(format!("it stands at {stands}, not at {expected}")));
+        }
+        let after = stands.add(&posting.amount.exact());
+        if after.is_negative() {
+            return Err(refused(format!(
+                "{} {} is left on it, {} is too much",
+                self.balance,
+                self.unit,
+                posting.amount.exact().neg()
+            )));
+        }
+        Quantity::try_from(&after).map_err(|error| refused(error.to_string()))
+    }
+}
+
 /// Which documents to list.
 #[derive(Clone, Debug, Default)]
 pub struct DocumentFilter {

@@ -28,6 +28,7 @@ pub mod document;
 pub mod error;
 #[cfg(feature = "testing")]
 pub mod faults;
+pub mod hours;
 pub mod invoice;
 pub mod journal;
 pub mod ledger;

@@ -26,14 +26,13 @@ const SHOWN: &str = "acme-maps";
 pub(super) async fn run(config: &mut Config, out: &mut Out) -> Result<Verdict, CliError> {
     config.now = Some(NOW.parse()?);
     let (engine, store) = context::engine(config).await?;
+    out.line(format_args!("Store: {}\n", store.place()))?;
     let verdict = play(&engine, config, out).await;
     store.close().await;
     verdict
 }
 
 async fn play(engine: &Engine, config: &Config, out: &mut Out) -> Result<Verdict, CliError> {
-    out.line(format_args!("Store: {}\n", config.database.display()))?;
-
     out.line("1. Price books")?;
     for (name, text) in assets::BOOKS {
         let book = PriceBook::parse(name, text)?;
@@ -128,8 +127,12 @@ async fn play(engine: &Engine, config: &Config, out: &mut Out) -> Result<Verdict
 
 fn next(config: &Config, number: &str, out: &mut Out) -> Result<(), CliError> {
     let data = config.database.parent().map(|path| path.display().to_string()).unwrap_or_default();
+    let with = match &config.postgres {
+        Some(_) => "the same DATABASE_URL".to_owned(),
+        None => format!("--data-dir {data}"),
+    };
     out.line(format_args!(
-        "Try next (with --data-dir {data}):\n  \
+        "Try next (with {with}):\n  \
          counterfoil invoice explain {number}\n  \
          counterfoil usage {SHOWN} --from 2026-10-01T00:00:00Z --to 2026-11-01T00:00:00Z\n  \
          counterfoil calendar {SHOWN}-payg\n  \

@@ -1,0 +1,172 @@
+//! Which keys of a batch are taken, and by what. A row that was committed never changes, so what
+//! a probe finds holds for ever and needs no lock; what it does not find may be taken a moment
+//! later, and then the unique index says so.
+
+use std::collections::HashMap;
+
+use counterfoil_ledger::{
+    CorrectionKind, LaneId, Receipt, StoredEvent, content_hash, key_hash, leaf_hash,
+};
+use counterfoil_store::StoreError;
+use counterfoil_types::{Digest, Timestamp};
+use sqlx::{PgConnection, PgExecutor};
+use uuid::Uuid;
+
+use super::stage::{Item, Key, Staged};
+use crate::{
+    error::store_error,
+    rows::{self, event_query, get, signed, unsigned},
+};
+
+/// Where a key is stored, and with which content.
+#[derive(Clone, Copy)]
+pub(crate) struct Known {
+    pub(crate) lane: LaneId,
+    pub(crate) position: u64,
+    pub(crate) identity: Digest,
+    pub(crate) content: Digest,
+}
+
+impl Known {
+    /// The receipt of an item whose key is taken.
+    pub(crate) fn receipt(&self, item: &Item) -> Result<Receipt, StoreError> {
+        let Self { lane, position, .. } = *self;
+        // The index holds half a digest; the identity itself decides.
+        if self.identity != item.identity {
+            return Err(StoreError::Driver(format!(
+                "two events share half a SHA-256: {} and {}",
+                self.identity, item.identity
+            )));
+        }
+        if self.content == item.content {
+            return Ok(Receipt::Duplicate { lane, position });
+        }
+        Ok(Receipt::Conflict { lane, position, stored: self.content, given: item.content })
+    }
+}
+
+/// Keys that are taken.
+pub(crate) type Taken = HashMap<Key, Known>;
+
+/// Adds those keys of `batch` to `taken` that are.
+pub(crate) async fn probe(
+    connection: &mut PgConnection,
+    batch: &Staged,
+    taken: &mut Taken,
+) -> Result<(), StoreError> {
+    let keys: Vec<Uuid> = batch
+        .items
+        .iter()
+        .filter(|item| !taken.contains_key(&item.key))
+        .map(|item| Uuid::from_bytes(item.key))
+        .collect();
+    if keys.is_empty() {
+        return Ok(());
+    }
+    let found = sqlx::query(
+        "SELECT key, lane_id, position, recorded_at, leaf FROM usage_event WHERE key = ANY($1)",
+    )
+    .bind(&keys)
+    .fetch_all(&mut *connection)
+    .await
+    .map_err(store_error)?;
+    if found.is_empty() {
+        return Ok(());
+    }
+    let mut stored: HashMap<Key, (LaneId, u64, Timestamp, &[u8])> =
+        HashMap::with_capacity(found.len());
+    for row in &found {
+        let key: Uuid = get(row, 0)?;
+        let recorded_at = Timestamp::from_micros(get(row, 3)?);
+        let place = (LaneId(get(row, 1)?), unsigned(get(row, 2)?), recorded_at, get(row, 4)?);
+        stored.insert(key.into_bytes(), place);
+    }
+    // The seal tells whether the content is the same without reading the row.
+    let mut others: Vec<Uuid> = Vec::new();
+    for item in &batch.items {
+        let Some((lane, position, recorded_at, leaf)) = stored.get(&item.key) else { continue };
+        let same = leaf_hash(&batch.tenant, *lane, *position, *recorded_at, &item.content);
+        if same.0 == *leaf {
+            let known = Known {
+                lane: *lane,
+                position: *position,
+                identity: item.identity,
+                content: item.content,
+            };
+            taken.insert(item.key, known);
+        } else {
+            others.push(Uuid::from_bytes(item.key));
+        }
+    }
+    others.retain(|key| !taken.contains_key(key.as_bytes()));
+    for row in by_keys(connection, &others).await? {
+        let identity = key_hash(&batch.tenant, &row.event.source, &row.event.id);
+        let content = content_hash(&batch.tenant, &row.event);
+        let known = Known { lane: row.lane, position: row.position, identity, content };
+        taken.insert(identity.prefix16(), known);
+    }
+    Ok(())
+}
+
+/// The rows with these keys.
+pub(crate) async fn by_keys(
+    executor: impl PgExecutor<'_>,
+    keys: &[Uuid],
+) -> Result<Vec<StoredEvent>, StoreError> {
+    if keys.is_empty() {
+        return Ok(Vec::new());
+    }
+    let found = sqlx::query(event_query!("WHERE key = ANY($1)"))
+        .bind(keys)
+        .fetch_all(executor)
+        .await
+        .map_err(store_error)?;
+    found.iter().map(rows::event).collect()
+}
+
+/// A row that is to be corrected, and which corrections it has already.
+pub(crate) struct Target {
+    pub(crate) row: StoredEvent,
+    pub(crate) earlier: Vec<CorrectionKind>,
+}
+
+/// What the corrections of a batch name, as far as it is stored. To be read under the lock of the
+/// customers' lanes, so that no other correction comes in between.
+pub(crate) async fn targets(
+    tx: &mut PgConnection,
+    batch: &Staged,
+) -> Result<HashMap<Key, Target>, StoreError> {
+    if batch.events.is_none() {
+        return Ok(HashMap::new());
+    }
+    let keys: Vec<Uuid> = (0..batch.items.len())
+        .filter_map(|at| batch.target(at))
+        .map(|key| Uuid::from_bytes(key.prefix16()))
+        .collect();
+    let stored = by_keys(&mut *tx, &keys).await?;
+    let lanes: Vec<i64> = stored.iter().map(|row| row.lane.0).collect();
+    let positions: Vec<i64> = stored.iter().map(|row| signed(row.position)).collect();
+    let corrections = sqlx::query(
+        "SELECT lane_id, position, leaf, recorded_at, time, target, customer, type, source, id, quantity::text, body FROM usage_event WHERE target IS NOT NULL AND (lane_id, target) IN (SELECT * FROM UNNEST($1::bigint[], $2::bigint[])) ORDER BY lane_id, position",
+    )
+    .bind(&lanes)
+    .bind(&positions)
+    .fetch_all(tx)
+    .await
+    .map_err(store_error)?;
+    let mut earlier: HashMap<(LaneId, u64), Vec<CorrectionKind>> = HashMap::new();
+    for row in &corrections {
+        let row = rows::event(row)?;
+        if let (Some(target), Some(correction)) = (row.target_position, &row.event.correction) {
+            earlier.entry((row.lane, target)).or_default().push(correction.kind);
+        }
+    }
+    Ok(stored
+        .into_iter()
+        .map(|row| {
+            let key = key_hash(&batch.tenant, &row.event.source, &row.event.id).prefix16();
+            let earlier = earlier.remove(&(row.lane, row.position)).unwrap_or_default();
+            (key, Target { row, earlier })
+        })
+        .collect())
+}

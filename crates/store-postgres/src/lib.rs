@@ -1,0 +1,41 @@
+//! The PostgreSQL adapter: the store of production, several processes on one database
+//! (PostgreSQL 15 or newer). `synchronous_commit` is never off, so an acknowledged event survives a
+//! crash of the server.
+//!
+//! | file | what |
+//! |---|---|
+//! | `open` | connecting, settings of a session, migrations |
+//! | `append` | the ingest path: staging, probing, one transaction for a group of batches |
+//! | `append/stage` | a batch made ready outside of any lock |
+//! | `append/probe` | which keys are taken |
+//! | `append/plan` | positions, receipts and rows, worked out in memory under the lane locks |
+//! | `append/copy` | the binary `COPY` format |
+//! | `append/queue` | group commit: batches that wait become one transaction |
+//! | `ledger`, `aggregates`, `catalog`, `invoices`, `runs`, `journal`, `documents` | one port each |
+//! | `commit`, `finalize` | the one door for other writes; drafts and numbers by the page |
+//! | `rows`, `error` | rows to values, driver errors to store errors |
+//! | `testing` | (feature) a server of one's own for tests and benchmarks |
+//!
+//! SQL text is constant everywhere: lists travel as arrays (`= ANY`, `UNNEST`).
+//!
+//! Locks are taken in one order: lanes by number; the tenant's row (journal and invoice numbers);
+//! then rows of one table by key. What deadlocks all the same was rolled back whole and is tried
+//! again here.
+
+mod aggregates;
+mod append;
+mod catalog;
+mod commit;
+mod documents;
+mod error;
+mod finalize;
+mod invoices;
+mod journal;
+mod ledger;
+mod open;
+mod rows;
+mod runs;
+#[cfg(feature = "testing")]
+pub mod testing;
+
+pub use open::{PostgresOptions, PostgresStore};

@@ -1,0 +1,17 @@
+//! The adapter against a real server, one binary and so one server: the contract every backend
+//! passes, and what only PostgreSQL can do wrong.
+//!
+//! | file | what |
+//! |---|---|
+//! | `contract` | one test per promise of the contract suite |
+//! | `postgres` | schema, settings, errors, other programs |
+//! | `races` | many writers, readers, projectors and finalizers at once |
+//! | `cuts` | connections that break before and after COMMIT, a server that is killed |
+
+#![cfg(test)]
+
+mod contract;
+mod cuts;
+mod fixture;
+mod postgres;
+mod races;
