@@ -8,6 +8,8 @@
 //! | `late` | late events and corrections: billed once, as if known in time |
 //! | `parked` | accounts that look wrong never stop the others |
 //! | `races` | two programs at one run |
+//! | `reports` | the reports of finance, against figures worked by hand |
+//! | `late_reports` | the late-arrival report and the rounding ledger |
 //! | `verify` | what was tampered with is named |
 //! | `faults` | every store call failing, before and after its effect |
 
@@ -15,11 +17,13 @@
 
 mod faults;
 mod late;
+mod late_reports;
 mod month;
 mod parked;
 mod projection;
 mod races;
 mod random;
+mod reports;
 mod usage;
 mod verify;
 mod world;
