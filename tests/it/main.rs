@@ -11,5 +11,6 @@ mod formats;
 mod harness;
 mod quickstart;
 mod real_trace;
+mod reports;
 mod tidy;
 mod vectors;

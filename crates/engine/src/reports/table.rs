@@ -1,10 +1,14 @@
 //! The common shape of reports: columns and typed rows, and totals in the same form.
 
-use counterfoil_types::{Currency, Exact, Money, Timestamp};
+use counterfoil_types::{Currency, Exact, Money, Rounding, Timestamp};
 use serde::{Serialize, Serializer, ser::SerializeMap};
 
 use super::Kind;
 use crate::EngineError;
+
+/// Decimals shown of a number that has no end of them.
+const DECIMALS: i32 = 12;
+const ROUNDED: Rounding = Rounding::HalfAwayFromZero;
 
 /// One value.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -25,7 +29,8 @@ pub enum Cell {
 }
 
 impl Cell {
-    /// As a table or CSV shows it. Amounts stand without their currency.
+    /// As a table or CSV shows it: amounts without their currency, and numbers whose decimals have
+    /// no end rounded to twelve of them, since a spreadsheet takes `1/3` for a day. JSON is exact.
     #[must_use]
     pub fn plain(&self) -> String {
         match self {
@@ -33,7 +38,10 @@ impl Cell {
             Self::Text(text) => text.clone(),
             Self::Count(count) => count.to_string(),
             Self::Money(money) => money.to_plain(),
-            Self::Exact(exact) => exact.to_string(),
+            Self::Exact(exact) => {
+                let text = exact.to_string();
+                if text.contains('/') { exact.round(DECIMALS, ROUNDED).to_string() } else { text }
+            }
             Self::Time(at) => at.to_string(),
         }
     }

@@ -9,9 +9,7 @@ impl Engine {
             Kind::Unbilled,
             Table::new(&["customer", "type", "reason", "events", "lane", "position"]),
         );
-        let mut events = 0;
         for group in self.unbilled(range.period()?).await? {
-            events += group.events;
             let (lane, position) = group.example;
             report.table.rows.push(vec![
                 Cell::text(&group.customer),
@@ -22,9 +20,8 @@ impl Engine {
                 Cell::Count(position),
             ]);
         }
-        report.totals = Table::new(&["events"]);
-        report.totals.rows.push(vec![Cell::Count(events)]);
-        report.wants_decision = events > 0;
+        // No totals: an event that two meters cannot use stands under two reasons.
+        report.wants_decision = !report.table.rows.is_empty();
         Ok(report)
     }
 }

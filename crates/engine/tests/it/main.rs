@@ -10,6 +10,7 @@
 //! | `races` | two programs at one run |
 //! | `reports` | the reports of finance, against figures worked by hand |
 //! | `late_reports` | the late-arrival report and the rounding ledger |
+//! | `random_reports` | whatever happens, reports add up and the books reconcile |
 //! | `verify` | what was tampered with is named |
 //! | `faults` | every store call failing, before and after its effect |
 
@@ -23,6 +24,7 @@ mod parked;
 mod projection;
 mod races;
 mod random;
+mod random_reports;
 mod reports;
 mod usage;
 mod verify;
