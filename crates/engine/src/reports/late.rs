@@ -7,7 +7,7 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use counterfoil_invoicing::{CreditNote, Invoice, LineKind, Subscription, cycle::CycleNumber};
+use counterfoil_invoicing::{CreditNote, Invoice, LineKind, Subscription};
 use counterfoil_ledger::StoredEvent;
 use counterfoil_metering::{Measurement, Meter, measure};
 use counterfoil_rating::LatePolicy;
@@ -96,10 +96,12 @@ impl Engine {
         let context = Context { books, account, invoices, notes };
         for invoice in &context.invoices {
             // Parts of a cycle are settled by its closing invoice.
-            let closes = |cycle: CycleNumber| context.account.cycles.cycle(cycle);
-            let Some(period) = closes(invoice.body.cycle)?.and_then(|cycle| cycle.closes) else {
+            let cycle = context.account.cycles.cycle(invoice.body.cycle)?;
+            if cycle.is_none_or(|cycle| cycle.closes.is_none()) {
                 continue;
-            };
+            }
+            // The period as it was billed: the contract may have been cut since.
+            let period = invoice.body.period;
             if invoice.body.part > 0 || !range.holds(month_of(period.start, &invoice.body.zone)?) {
                 continue;
             }

@@ -124,8 +124,9 @@ impl Told {
         let body = &invoice.body;
         let currency = body.currency;
         // Late notes took rounded amounts off what was billed; the rounding stays where it was.
-        let counted = notes.values().flatten().map(|note| &note.body);
-        let corrected: Vec<&Corrected> = counted
+        let none = body.inputs.credited_by.is_empty();
+        let all = notes.values().filter(|_| !none).flatten().map(|note| &note.body);
+        let corrected: Vec<&Corrected> = all
             .filter(|note| body.inputs.credited_by.contains(&note.id))
             .flat_map(|note| &note.corrects)
             .collect();
