@@ -13,5 +13,6 @@ mod harness;
 mod on_postgres;
 mod quickstart;
 mod real_trace;
+mod reports;
 mod tidy;
 mod vectors;

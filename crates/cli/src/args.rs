@@ -2,6 +2,7 @@
 
 mod contract;
 mod money;
+mod report;
 
 use std::path::PathBuf;
 
@@ -11,6 +12,7 @@ use counterfoil_types::{Currency, CustomerId, PlanKey, SubscriptionId, TenantId,
 
 pub(crate) use contract::{Clock, CustomerAdd, Late, Subscription, When};
 pub(crate) use money::{CreditNote, Dunning, Grant, Payment};
+pub(crate) use report::Report;
 
 /// Usage billing you can prove: an immutable event ledger, exact pricing, explained invoices.
 #[derive(Debug, Parser)]
@@ -142,6 +144,11 @@ pub(crate) enum Command {
         after_help = "Example:\n  counterfoil backtest --book pricing/new.toml --from 2026-07 --to 2026-10"
     )]
     Backtest(Backtest),
+    /// Reports of finance, as table, CSV or JSON.
+    #[command(
+        after_help = "Examples:\n  counterfoil report revenue --by customer --from 2026-10 --to 2026-12\n  counterfoil report ageing --csv\n  counterfoil report reconciliation --from 2026-10 --to 2026-10"
+    )]
+    Report(Report),
     /// Rebuild aggregates from the ledger, or prove that they equal it.
     Rebuild {
         /// Change nothing: fold the whole ledger and compare.

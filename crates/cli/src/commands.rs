@@ -15,6 +15,7 @@ mod price;
 mod pricing;
 mod quickstart;
 mod rebuild;
+mod report;
 mod run;
 mod subscription;
 mod usage;
@@ -97,6 +98,7 @@ async fn with_store(
             calendar::run(engine, &subscription, count, out).await
         }
         Command::Backtest(backtest) => backtest::run(engine, &backtest, out).await,
+        Command::Report(report) => report::run(engine, &report, out).await,
         Command::Rebuild { check } => rebuild::run(engine, check, out).await,
         Command::Verify => rebuild::verify(engine, out).await,
         Command::Doctor => doctor::run(engine, config, out).await,

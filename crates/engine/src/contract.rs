@@ -216,8 +216,12 @@ impl Account {
 
     /// Whether the opening falls due in the same month's run as `cycle`.
     pub(crate) fn opens_in_the_run_of(&self, cycle: &Cycle) -> Result<bool, EngineError> {
-        let opening = self.day(self.cycles.start())?.first_of_month();
-        Ok(self.run_month(cycle.number)? == Some(opening))
+        Ok(self.run_month(cycle.number)? == Some(self.opening_month()?))
+    }
+
+    /// The first day of the month whose run the opening falls due in.
+    pub(crate) fn opening_month(&self) -> Result<Date, EngineError> {
+        Ok(self.day(self.cycles.start())?.first_of_month())
     }
 
     /// Whether period `n` is given away by its plan's rule for first periods.

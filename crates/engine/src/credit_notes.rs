@@ -2,14 +2,14 @@
 //! period cheaper.
 
 use counterfoil_invoicing::{
-    CreditNote, CreditNoteLine, Invoice, InvoiceState,
-    credit_note::{Corrected, CreditScope, CreditedTax, credit_lines, value},
+    CreditNote, CreditNoteLine, Invoice, InvoiceState, TaxMode,
+    credit_note::{Corrected, CreditNoteError, CreditScope, CreditedTax, credit_lines, value},
     cycle::CycleNumber,
     settle::{Billed, LineKey},
 };
 use counterfoil_rating::LatePolicy;
 use counterfoil_store::{Commit, Document, DocumentFilter, Posting, Write};
-use counterfoil_types::{Exact, InvoiceId, Money, Quantity, SubscriptionId, derive_uuid};
+use counterfoil_types::{Exact, InvoiceId, Money, Quantity, Rounding, SubscriptionId, derive_uuid};
 
 use crate::{
     Engine, EngineError,
@@ -318,7 +318,9 @@ impl Engine {
                     .flat_map(|note| &note.lines)
                     .filter(|credited| credited.line == at)
                     .fold(Exact::ZERO, |sum, credited| sum.add(&credited.amount.exact()));
-                let part = line.amount.exact().sub(&given).at_most(&left);
+                // An invoice that holds lines below zero may have less left than this line.
+                let room = room_for(invoice, at, &self.notes_on(&invoice.id).await?)?;
+                let part = line.amount.exact().sub(&given).at_most(&left).at_most(&room);
                 if !part.is_positive() {
                     continue;
                 }
@@ -349,7 +351,14 @@ impl Engine {
                         amount: part,
                     }],
                 };
-                issued.push(self.credit(&request).await?);
+                match self.credit(&request).await {
+                    Ok(note) => issued.push(note),
+                    // Nothing of this invoice is left to give back: that stops nobody's run.
+                    Err(EngineError::CreditNote(
+                        CreditNoteError::TooMuch { .. } | CreditNoteError::Nothing,
+                    )) => left = left.add(&part.exact()),
+                    Err(error) => return Err(error),
+                }
             }
         }
         Ok(issued)
@@ -359,6 +368,22 @@ impl Engine {
 /// What all notes on an invoice may come to: its total and what was prepaid.
 fn creditable(invoice: &Invoice) -> Result<Money, EngineError> {
     Ok(invoice.body.total.checked_add(invoice.body.credit()?)?)
+}
+
+/// Most of a line that can be given back, tax apart where it is added, before the notes on its
+/// invoice come to more than the invoice.
+fn room_for(invoice: &Invoice, at: usize, notes: &[CreditNote]) -> Result<Exact, EngineError> {
+    let body = &invoice.body;
+    let given = Money::sum(body.currency, notes.iter().map(|note| note.total))?;
+    let room = creditable(invoice)?.checked_sub(given)?.exact();
+    let amount = body.lines.get(at).map_or(Exact::ZERO, |line| line.amount.exact());
+    if body.inputs.tax.mode == TaxMode::Inclusive || amount.is_zero() {
+        return Ok(room);
+    }
+    let taxes = body.taxes.iter().filter_map(|tax| tax.by_line.get(at));
+    let value = taxes.fold(amount.clone(), |value, tax| value.add(&tax.exact()));
+    let net = room.mul(&amount).div(&value)?;
+    Ok(net.round(body.currency.decimals(), Rounding::TowardsZero))
 }
 
 /// Taxes of a note by rate, as the invoice names them.

@@ -18,6 +18,7 @@
 //! | [`report`] | used, included, remaining, cost so far |
 //! | [`backtest`] | real history under another price book |
 //! | [`unbilled`] | accepted but not billed, and why |
+//! | [`reports`] | the reports of finance |
 //! | [`rebuild`], [`verify`] | projections from facts; proofs that all agree |
 //!
 //! Architecture invariant: no SQL, no adapter, no wall clock. Time comes from the [`Clock`] the
@@ -40,6 +41,7 @@ pub mod postings;
 pub mod project;
 pub mod rebuild;
 pub mod report;
+pub mod reports;
 pub mod run;
 pub mod statements;
 pub mod tax;

@@ -1,12 +1,12 @@
 //! Rebuilding projections from the ledger, and proving that what is stored is what a fold over
 //! the ledger gives.
 
-use std::collections::{HashMap, hash_map::Entry};
+use std::collections::{BTreeMap, HashMap, hash_map::Entry};
 
 use counterfoil_ledger::{LaneId, StoredEvent, effective_as_of};
-use counterfoil_metering::{BucketKey, LaneFold, MeterIndex, State};
+use counterfoil_metering::{BucketKey, LaneFold, Level, MeterIndex, State};
 use counterfoil_store::StoreError;
-use counterfoil_types::MeterKey;
+use counterfoil_types::{Exact, MeterKey};
 use serde::Serialize;
 
 use crate::{
@@ -25,10 +25,32 @@ pub struct RebuildReport {
     pub differences: Vec<String>,
     /// How many there are.
     pub difference_count: u64,
+    /// Both sides of the check, by meter.
+    #[serde(skip)]
+    pub meters: BTreeMap<MeterKey, MeterCheck>,
+}
+
+/// What a meter's hours come to on both sides: the sum of its values where it adds values, the
+/// number of its events otherwise.
+#[derive(Clone, Debug, Default)]
+pub struct MeterCheck {
+    /// By the fold over the ledger.
+    pub folded: Exact,
+    /// By what is stored.
+    pub stored: Exact,
+    /// Hours and days compared.
+    pub buckets: u64,
+    /// Of these, how many differ.
+    pub differences: u64,
 }
 
 impl RebuildReport {
-    fn differs(&mut self, what: String) {
+    fn meter(&mut self, key: &BucketKey) -> &mut MeterCheck {
+        self.meters.entry(key.meter.clone()).or_default()
+    }
+
+    fn differs(&mut self, key: &BucketKey, what: String) {
+        self.meter(key).differences += 1;
         self.difference_count += 1;
         if self.differences.len() < 100 {
             self.differences.push(what);
@@ -77,6 +99,10 @@ impl Engine {
         let progress = self.store.progress(lane).await?;
         let upto = progress.iter().map(|(_, position)| *position).min().unwrap_or(0);
         let mut folded = with_days(self.fold_lane(index, lane, upto, report).await?)?;
+        for (key, state) in folded.iter().filter(|(key, _)| key.level == Level::Hour) {
+            let meter = report.meter(key);
+            meter.folded = meter.folded.add(&volume(state));
+        }
         let mut after: Option<BucketKey> = None;
         loop {
             let page = self.store.all_buckets(lane, after.as_ref(), CHUNK).await?;
@@ -84,6 +110,11 @@ impl Engine {
             after = Some(last.key.clone());
             for mut bucket in page {
                 report.buckets += 1;
+                let meter = report.meter(&bucket.key);
+                meter.buckets += 1;
+                if bucket.key.level == Level::Hour {
+                    meter.stored = meter.stored.add(&volume(&bucket.state));
+                }
                 let expected = folded.remove(&bucket.key);
                 if let State::Unique { members, .. } = &mut bucket.state {
                     let inside = bucket.key.period();
@@ -102,24 +133,26 @@ impl Engine {
                     Some(expected) => same_state(expected, &bucket.state),
                 };
                 if !same {
-                    report.differs(format!(
+                    let what = format!(
                         "{} of {} in {}: stored {:?}, folded {:?}",
                         bucket.key.meter,
                         bucket.key.customer,
                         bucket.key.period(),
                         bucket.state,
                         expected
-                    ));
+                    );
+                    report.differs(&bucket.key, what);
                 }
             }
         }
         for (key, state) in folded {
-            report.differs(format!(
+            let what = format!(
                 "{} of {} in {}: nothing stored, folded {state:?}",
                 key.meter,
                 key.customer,
                 key.period()
-            ));
+            );
+            report.differs(&key, what);
         }
         Ok(())
     }
@@ -156,6 +189,14 @@ impl Engine {
             }
         }
         Ok(fold.finish())
+    }
+}
+
+/// What a bucket adds to its meter's side of the check.
+fn volume(state: &State) -> Exact {
+    match state {
+        State::Sum { sum, .. } | State::Moment { sum, .. } => sum.clone(),
+        _ => Exact::from_i128(i128::from(state.events())),
     }
 }
 

@@ -99,6 +99,11 @@ impl Month {
         &self.label
     }
 
+    /// Its first day.
+    pub(crate) fn first(&self) -> jiff::civil::Date {
+        self.first
+    }
+
     /// First instant of the month and of the next one, in a zone.
     ///
     /// # Errors

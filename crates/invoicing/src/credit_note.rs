@@ -32,7 +32,7 @@ pub struct Corrected {
     pub charge: String,
     /// First instant of what it was for.
     pub from: Timestamp,
-    /// Net amount given back.
+    /// How much is given back, as the line states its amount.
     pub amount: Money,
 }
 
@@ -119,7 +119,8 @@ pub enum CreditScope {
     Lines(Vec<(usize, Option<Money>)>),
     /// A value, spread over what is left of the lines.
     Amount(Money),
-    /// Net amounts of these lines, with the tax that belongs to them.
+    /// Amounts of these lines as the invoice states them, with the tax that belongs to them: added
+    /// where tax is added, within where prices contain it.
     Net(Vec<(usize, Money)>),
 }
 
@@ -226,25 +227,33 @@ pub fn credit_lines(
             }
         }
         CreditScope::Net(lines) => {
+            let inclusive = body.inputs.tax.mode == TaxMode::Inclusive;
             for (at, amount) in lines {
                 let line = left.get(*at).ok_or(CreditNoteError::NoLine(at + 1))?;
-                let (net, asked) = (net_of(line), check(*amount)?);
-                if asked > net {
+                // What the invoice calls the line's amount: prices that contain tax hold it.
+                let whole = if inclusive { line.value() } else { net_of(line) };
+                let asked = check(*amount)?;
+                if asked > whole {
                     return Err(CreditNoteError::TooMuch {
                         what: format!("line {}", at + 1),
                         asked: *amount,
-                        left: money(&net.at_least(&Exact::ZERO))?,
+                        left: money(&whole.at_least(&Exact::ZERO))?,
                     });
                 }
                 // Each component gives the same part, the tax rounded to the minor unit.
-                let part = asked.div(&net).unwrap_or(Exact::ZERO);
+                let part = asked.div(&whole).unwrap_or(Exact::ZERO);
                 let dp = currency.decimals();
                 let cut = |exact: &Exact| {
                     exact.mul(&part).round(dp, counterfoil_types::Rounding::HalfAwayFromZero)
                 };
                 let prepaid = line.parts.get(1).map_or(Exact::ZERO, &cut);
-                let mut parts = vec![asked.sub(&prepaid), prepaid];
-                parts.extend(line.parts.iter().skip(2).map(cut));
+                let taxes: Vec<Exact> = line.parts.iter().skip(2).map(cut).collect();
+                let mut net = asked.sub(&prepaid);
+                if inclusive {
+                    net = net.sub(&taxes.iter().sum());
+                }
+                let mut parts = vec![net, prepaid];
+                parts.extend(taxes);
                 if let Some(slot) = wanted.get_mut(*at) {
                     *slot = parts;
                 }

@@ -123,7 +123,7 @@ pub(crate) async fn post(
     .execute(&mut *tx)
     .await?;
     let column = |value: &dyn Fn(&Account) -> String| -> Vec<String> {
-        accounts.values().map(|account| value(account)).collect()
+        accounts.values().map(value).collect()
     };
     sqlx::query(
         "INSERT INTO account (tenant, name, customer, unit, balance) SELECT $1, a.name, a.customer, a.unit, a.balance::numeric FROM UNNEST($2::text[], $3::text[], $4::text[], $5::text[]) AS a (name, customer, unit, balance) ON CONFLICT (tenant, name) DO UPDATE SET balance = excluded.balance",

@@ -98,6 +98,26 @@ impl RunStore for PostgresStore {
         rows.iter().map(run).collect()
     }
 
+    async fn run_item(
+        &self,
+        tenant: &TenantId,
+        run: &RunId,
+        subscription: &SubscriptionId,
+        cycle: CycleNumber,
+    ) -> Result<Option<RunItem>, StoreError> {
+        let row = sqlx::query(
+            "SELECT i.subscription, i.cycle, i.customer, i.status, i.reason, i.invoice, i.currency, i.total::text, i.previous::text FROM run_item i JOIN tenant t ON t.number = i.tenant WHERE t.id = $1 AND i.run = $2 AND i.subscription = $3 AND i.cycle = $4",
+        )
+        .bind(tenant.as_str())
+        .bind(run.to_string())
+        .bind(subscription.as_str())
+        .bind(i64::from(cycle))
+        .fetch_optional(&self.pool)
+        .await
+        .map_err(store_error)?;
+        row.as_ref().map(|row| item(*run, row)).transpose()
+    }
+
     async fn run_items(
         &self,
         tenant: &TenantId,

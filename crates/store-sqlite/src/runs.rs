@@ -89,6 +89,26 @@ impl RunStore for SqliteStore {
         rows.iter().map(run).collect()
     }
 
+    async fn run_item(
+        &self,
+        tenant: &TenantId,
+        run: &RunId,
+        subscription: &SubscriptionId,
+        cycle: CycleNumber,
+    ) -> Result<Option<RunItem>, StoreError> {
+        let row = sqlx::query(
+            "SELECT i.subscription, i.cycle, i.customer, i.status, i.reason, i.invoice, i.currency, i.total, i.previous FROM run_item i JOIN tenant t ON t.number = i.tenant WHERE t.id = ? AND i.run = ? AND i.subscription = ? AND i.cycle = ?",
+        )
+        .bind(tenant.as_str())
+        .bind(run.to_string())
+        .bind(subscription.as_str())
+        .bind(cycle)
+        .fetch_optional(&self.read)
+        .await
+        .map_err(store_error)?;
+        row.as_ref().map(|row| item(*run, row)).transpose()
+    }
+
     async fn run_items(
         &self,
         tenant: &TenantId,

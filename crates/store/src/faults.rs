@@ -184,6 +184,8 @@ pass_on! { InvoiceStore:
 pass_on! { RunStore:
     fn run(tenant: &TenantId, run: &RunId) -> Option<Run>;
     fn runs(tenant: &TenantId) -> Vec<Run>;
+    fn run_item(tenant: &TenantId, run: &RunId, subscription: &SubscriptionId, cycle: CycleNumber)
+        -> Option<RunItem>;
     fn run_items(tenant: &TenantId, run: &RunId, statuses: &[ItemStatus],
         after: Option<&(SubscriptionId, CycleNumber)>, limit: u32) -> Vec<RunItem>;
 }

@@ -15,6 +15,15 @@ pub trait RunStore: Send + Sync {
     /// All runs, oldest first.
     async fn runs(&self, tenant: &TenantId) -> Result<Vec<Run>, StoreError>;
 
+    /// One item of a run.
+    async fn run_item(
+        &self,
+        tenant: &TenantId,
+        run: &RunId,
+        subscription: &SubscriptionId,
+        cycle: CycleNumber,
+    ) -> Result<Option<RunItem>, StoreError>;
+
     /// Items of a run in order of (subscription, cycle) after `after`, at most `limit`; with one
     /// of `statuses` only, unless that is empty.
     async fn run_items(

@@ -61,6 +61,14 @@ pub(super) async fn run(
         let decoder = Decoder::new(mapping.clone(), args.source.clone());
         let rejects = args.rejects.clone().unwrap_or_else(|| rejects_path(config, path));
         let options = IngestOptions { backfill: args.backfill };
+        if args.rejects.is_none() {
+            // An embedded store has made its directory; with a server nobody has. One that was
+            // named must be there: a slip of the pen makes no directories.
+            let directory = rejects.parent().filter(|path| !path.as_os_str().is_empty());
+            directory
+                .map_or(Ok(()), std::fs::create_dir_all)
+                .map_err(|error| CliError::file(rejects.display(), error))?;
+        }
         let rejects = Rejects::at(rejects.clone(), !used.insert(rejects))?;
         let report = file(engine, source, decoder, rejects, options, args.batch).await?;
         print(out, &report)?;

@@ -3,8 +3,8 @@
 //! the invoice can be computed again.
 
 use counterfoil_invoicing::{
-    CreditNote, Invoice, InvoiceState, OpenCredit, TaxDecision, UnitGrant, cycle::CycleNumber,
-    invoice::invoice_id, settle::Billed,
+    CreditNote, Cycle, Invoice, InvoiceState, ItemStatus, OpenCredit, RunState, TaxDecision,
+    UnitGrant, cycle::CycleNumber, invoice::invoice_id, settle::Billed,
 };
 use counterfoil_store::DocumentFilter;
 use counterfoil_types::{Exact, InvoiceId, Period, Quantity, Timestamp};
@@ -125,8 +125,8 @@ impl Engine {
             invoice_id(&self.tenant.id, subscription, job.cycle.number, job.revision, job.part);
         let mut earlier =
             if compare { self.earlier(account, Some(id)).await? } else { Earlier::default() };
-        if compare && account.opens_in_the_run_of(&job.cycle)? {
-            // The opening is billed by an invoice of its own in the same run.
+        let opened = earlier.invoices.iter().any(|invoice| invoice.body.cycle == 0);
+        if compare && !opened && !self.opening_was_empty(account, &job.cycle).await? {
             earlier.withdrawn.push(0);
         }
         let customer = &account.customer;
@@ -152,6 +152,32 @@ impl Engine {
             credits: open.credits,
             grants: open.units,
         })
+    }
+
+    /// Whether a run looked at the opening and found nothing due, so that what turned out to be due
+    /// since is this invoice's. An opening that is in the same run has an invoice of its own; one
+    /// that no run looked at was not this program's to bill.
+    async fn opening_was_empty(
+        &self,
+        account: &Account,
+        cycle: &Cycle,
+    ) -> Result<bool, EngineError> {
+        if account.opens_in_the_run_of(cycle)? {
+            return Ok(false);
+        }
+        let opening = account.opening_month()?;
+        let label = format!("{:04}-{:02}", opening.year(), opening.month());
+        for run in self.store.runs(&self.tenant.id).await? {
+            if run.period != label || run.state != RunState::Finalized {
+                continue;
+            }
+            let (tenant, id) = (&self.tenant.id, &account.subscription.id);
+            let item = self.store.run_item(tenant, &run.id, id, 0).await?;
+            if item.is_some_and(|item| item.status == ItemStatus::Skipped) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// The live invoices of a subscription but for `except`, with the late-usage notes on them.

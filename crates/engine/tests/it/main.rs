@@ -8,22 +8,29 @@
 //! | `late` | late events and corrections: billed once, as if known in time |
 //! | `parked` | accounts that look wrong never stop the others |
 //! | `races` | two programs at one run |
+//! | `reports` | the reports of finance, against figures worked by hand |
+//! | `late_reports` | the late-arrival report and the rounding ledger |
+//! | `random_reports` | whatever happens, reports add up and the books reconcile |
 //! | `verify` | what was tampered with is named |
 //! | `faults` | every store call failing, before and after its effect |
 
 #![cfg(test)]
 
 mod any_order;
+mod contract_terms;
 mod contracts;
 mod documents;
 mod faults;
 mod faults_documents;
 mod late;
+mod late_reports;
 mod month;
 mod parked;
 mod projection;
 mod races;
 mod random;
+mod random_reports;
+mod reports;
 mod usage;
 mod verify;
 mod world;

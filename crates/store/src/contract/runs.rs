@@ -93,7 +93,10 @@ pub async fn a_finalized_item_stays(store: AnyStore) {
     for next in [planned.clone(), parked.clone(), finalized.clone()] {
         write(&store, &tenant, Write::PutRunItems(vec![next.clone()])).await.unwrap();
         let stored = store.run_items(&tenant.id, &run.id, &[], None, 10).await.unwrap();
-        assert_eq!(stored, [next]);
+        assert_eq!(stored, std::slice::from_ref(&next));
+        let (id, name) = (&run.id, &next.subscription);
+        assert_eq!(store.run_item(&tenant.id, id, name, 1).await.unwrap(), Some(next.clone()));
+        assert_eq!(store.run_item(&tenant.id, id, name, 2).await.unwrap(), None);
     }
     for stale in [planned, parked] {
         write(&store, &tenant, Write::PutRunItems(vec![stale])).await.unwrap();

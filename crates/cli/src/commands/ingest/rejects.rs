@@ -68,9 +68,6 @@ impl Rejects {
         });
         let failed = |error| CliError::file(self.path.display(), error);
         if self.file.is_none() {
-            // An embedded store has made its directory; with a server nobody has.
-            let directory = self.path.parent().filter(|path| !path.as_os_str().is_empty());
-            directory.map_or(Ok(()), std::fs::create_dir_all).map_err(failed)?;
             let mut options = OpenOptions::new();
             options.create(true).append(self.more).write(true).truncate(!self.more);
             self.file = Some(BufWriter::new(options.open(&self.path).map_err(failed)?));

@@ -1,0 +1,54 @@
+//! `report`: the reports of finance, as table, CSV or JSON.
+
+use counterfoil_engine::{
+    Engine,
+    reports::{Report, Table, Wanted},
+};
+
+use super::Verdict;
+use crate::{args, error::CliError, output::Out};
+
+pub(super) async fn run(
+    engine: &Engine,
+    args: &args::Report,
+    out: &mut Out,
+) -> Result<Verdict, CliError> {
+    let wanted = Wanted { range: args.range()?, by: args.by.map(Into::into), run: args.run };
+    let report = engine.report(args.kind.into(), &wanted).await?;
+    out.value(&report)?;
+    if args.csv {
+        csv(&report.table, out)?;
+    } else {
+        show(&report, out)?;
+    }
+    Ok(Verdict::unless(report.wants_decision))
+}
+
+/// A header and the rows; totals are for people, who have no spreadsheet at hand.
+fn csv(table: &Table, out: &mut Out) -> Result<(), CliError> {
+    let mut text = super::invoice::csv_row(&table.columns)?;
+    for row in &table.rows {
+        let cells = row.iter().map(|cell| {
+            let plain = cell.plain();
+            // Numbers stay numbers; what somebody named must not start a formula.
+            if cell.is_text() { super::invoice::text_cell(&plain) } else { plain }
+        });
+        text.extend(super::invoice::csv_row(cells.collect::<Vec<_>>())?);
+    }
+    out.raw(&String::from_utf8_lossy(&text))
+}
+
+fn show(report: &Report, out: &mut Out) -> Result<(), CliError> {
+    let table = &report.table;
+    if table.rows.is_empty() {
+        out.line(format_args!("report {}: there is nothing to show", report.kind.as_str()))?;
+        return Ok(());
+    }
+    out.table(&table.columns, table.plain().collect(), &table.numeric())?;
+    let totals = &report.totals;
+    if !totals.rows.is_empty() {
+        out.line("")?;
+        out.table(&totals.columns, totals.plain().collect(), &totals.numeric())?;
+    }
+    Ok(())
+}
