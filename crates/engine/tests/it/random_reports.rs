@@ -155,7 +155,8 @@ async fn act(world: &World, random: &mut Random, number: usize) {
         }
         (4 | 5, Some(invoice)) => {
             let amount = cents(1 + random.below(4_000));
-            let line = random.below(i64::try_from(invoice.body.lines.len()).unwrap());
+            let count = i64::try_from(invoice.body.lines.len()).unwrap();
+            let line = random.below(count.max(1));
             let scope = random.pick(&[
                 CreditScope::Full,
                 CreditScope::Amount(amount),
