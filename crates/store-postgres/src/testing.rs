@@ -205,6 +205,14 @@ impl Server {
         self.admin(format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)")).await
     }
 
+    /// Writes out what earlier work left to be written, so that the next is not charged for it.
+    ///
+    /// # Errors
+    /// When the server refuses.
+    pub async fn settle(&self) -> Result<(), NoServer> {
+        self.admin("CHECKPOINT".to_owned()).await
+    }
+
     async fn admin(&self, sql: String) -> Result<(), NoServer> {
         let fail = |error: sqlx::Error| failed(&sql, error);
         let mut connection = PgConnection::connect(&self.url("postgres")).await.map_err(fail)?;

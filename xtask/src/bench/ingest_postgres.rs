@@ -114,6 +114,7 @@ async fn bare_copy(server: &Server, events: &[Event]) -> Outcome<Duration> {
     let rows = bare::encode(&tenant, &batches, now())?;
     drop(batches);
     let mut tasks: JoinSet<Result<(), String>> = JoinSet::new();
+    server.settle().await?;
     let start = Instant::now();
     for hand in deal::<BareRows>(rows) {
         let store = store.clone();
@@ -174,6 +175,7 @@ async fn through_engine(
     let engine =
         Engine::open(Arc::new(store.clone()), clock, &TenantId::new("bench")?, LANES).await?;
     let (copy, total) = (events.clone(), events.len() as u64);
+    server.settle().await?;
     let (first, counts) = load(&engine, events).await?;
     if counts.inserted != total {
         return Err(format!("not all events were inserted: {counts:?}").into());

@@ -62,12 +62,7 @@ pub(super) async fn run(
         let rejects = args.rejects.clone().unwrap_or_else(|| rejects_path(config, path));
         let options = IngestOptions { backfill: args.backfill };
         if args.rejects.is_none() {
-            // An embedded store has made its directory; with a server nobody has. One that was
-            // named must be there: a slip of the pen makes no directories.
-            let directory = rejects.parent().filter(|path| !path.as_os_str().is_empty());
-            directory
-                .map_or(Ok(()), std::fs::create_dir_all)
-                .map_err(|error| CliError::file(rejects.display(), error))?;
+            make_room(&rejects)?;
         }
         let rejects = Rejects::at(rejects.clone(), !used.insert(rejects))?;
         let report = file(engine, source, decoder, rejects, options, args.batch).await?;
@@ -86,6 +81,15 @@ fn rejects_path(config: &Config, path: &Path) -> PathBuf {
     let mut name = input.unwrap_or("stdin".as_ref()).to_owned();
     name.push(".rejects.jsonl");
     config.database.with_file_name(name)
+}
+
+/// Makes the directory of a file of rejects that nobody named: an embedded store has made it, with
+/// a server nobody has. One that was named must be there: a slip of the pen makes no directories.
+pub(crate) fn make_room(rejects: &Path) -> Result<(), CliError> {
+    let directory = rejects.parent().filter(|path| !path.as_os_str().is_empty());
+    directory
+        .map_or(Ok(()), std::fs::create_dir_all)
+        .map_err(|error| CliError::file(rejects.display(), error))
 }
 
 pub(crate) fn print(out: &mut Out, report: &FileReport) -> Result<(), CliError> {

@@ -49,6 +49,7 @@ async fn play(engine: &Engine, config: &Config, out: &mut Out) -> Result<Verdict
     out.line("\n3. Usage of October 2026")?;
     let source = Source::memory("sample/usage-2026-10.jsonl.gz", assets::SAMPLE_USAGE)?;
     let rejects = config.database.with_file_name("sample.rejects.jsonl");
+    ingest::make_room(&rejects)?;
     let report = ingest::file(
         engine,
         source,

@@ -399,3 +399,59 @@ async fn a_key_taken_without_our_knowing_sinks_no_neighbour() {
     }
     assert_eq!(whole(&store, &tenant).await.len(), 130);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_deadlock_with_another_program_is_tried_again() {
+    const HOLD: &str = "INSERT INTO usage_event (lane_id, position, recorded_at, key, leaf, customer, type, source, id, quantity) SELECT lane_id, $1, recorded_at, $2, leaf, customer, type, source, id, quantity FROM usage_event WHERE position = 1 LIMIT 1";
+    let fixture = Fixture::new().await;
+    fixture.append(0, 1).await.unwrap();
+    let mine = fixture.batch(10, 2);
+    let key = |at: usize| uuid::Uuid::from_bytes(mine[at].key.prefix16());
+    // The other program has our second key and will want the first one.
+    let mut other = fixture.intruder().await;
+    sqlx::raw_sql("BEGIN").execute(&mut other).await.unwrap();
+    sqlx::query(HOLD).bind(900i64).bind(key(1)).execute(&mut other).await.unwrap();
+    let writing = {
+        let (store, tenant, mine) = (fixture.store.clone(), fixture.tenant.clone(), mine.clone());
+        tokio::spawn(async move { store.append(&tenant, &mine, NOW).await })
+    };
+    loop {
+        let blocked: bool = sqlx::query_scalar(
+            "SELECT EXISTS (SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock')",
+        )
+        .fetch_one(&mut other)
+        .await
+        .unwrap();
+        if blocked {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    }
+    // Whoever began to wait first looks for a deadlock first, and gives way.
+    sqlx::query(HOLD).bind(901i64).bind(key(0)).execute(&mut other).await.unwrap();
+    sqlx::raw_sql("ROLLBACK").execute(&mut other).await.unwrap();
+    assert!(writing.await.unwrap().unwrap().iter().all(is_inserted));
+    assert_eq!(whole(&fixture.store, &fixture.tenant).await.len(), 3);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn programs_that_record_facts_at_once_leave_no_gap() {
+    let fixture = Fixture::new().await;
+    let mut tasks = JoinSet::new();
+    for number in 0..6 {
+        let (store, id) = (connect(&fixture.url).await, fixture.tenant.id.clone());
+        tasks.spawn(async move {
+            for round in 0..30 {
+                // Every second fact is one that all of them record.
+                let who = if round % 2 == 0 { "all".to_owned() } else { number.to_string() };
+                let key = format!("{who}/{round}");
+                let commit = Commit::default().fact("k", key, NOW, serde_json::Value::Null);
+                store.commit(&id, &commit).await.unwrap();
+            }
+        });
+    }
+    tasks.join_all().await;
+    let facts = fixture.store.facts(&fixture.tenant.id, 0, 1000).await.unwrap();
+    assert!(facts.iter().zip(1u64..).all(|(fact, at)| fact.position == at), "no gap");
+    assert_eq!(facts.len(), 15 + 6 * 15);
+}
