@@ -253,7 +253,9 @@ impl Engine {
     }
 
     /// Issues the credit notes that late events call for on a subscription whose policy is
-    /// `credit_note`: what closed periods cost less than was billed. Doing it twice does it once.
+    /// `credit_note`: what closed periods cost less than was billed, as far as it is left on the
+    /// invoices that billed it. The rest stands on the next invoice, as every correction does.
+    /// Doing it twice does it once.
     ///
     /// # Errors
     /// As the store has them.

@@ -89,14 +89,8 @@ impl Engine {
         }
         let granted = less_granted(granted, cycle.number, &known.earlier.invoices)?;
         for number in known.earlier.cycles(&billed, cycle.number) {
-            let policy = self.late_policy(books, account, number)?;
             match self.correction(books, account, number, &billed, known, at).await? {
-                Some(mut found) => {
-                    if policy == LatePolicy::CreditNote {
-                        found.retain(|line| !is_late_credit(line));
-                    }
-                    lines.extend(found);
-                }
+                Some(found) => lines.extend(found),
                 None => return Ok(Outcome::Moved),
             }
         }

@@ -56,6 +56,7 @@ impl Engine {
             return Ok(run);
         }
         self.project_all().await?;
+        self.credit_late_of(&run).await?;
         let open = [ItemStatus::Planned, ItemStatus::Failed, ItemStatus::Parked];
         let mut after = None;
         loop {

@@ -88,7 +88,7 @@ impl Engine {
             progress(count);
         }
         self.use_balances(None).await?;
-        self.credit_late_of(&run).await?;
+
         // Drafts of parked items are not to be billed: they go, the item and its reason stay.
         let mut commit = Commit::default();
         let mut after = None;
@@ -191,8 +191,9 @@ impl Engine {
         Ok(commit)
     }
 
-    /// Late usage that made closed periods cheaper, for customers whose policy is a credit note.
-    async fn credit_late_of(&self, run: &Run) -> Result<(), EngineError> {
+    /// Late usage that made closed periods cheaper, for customers whose policy is a credit note:
+    /// given back before the run is computed, so that its invoices carry only what no note could.
+    pub(super) async fn credit_late_of(&self, run: &Run) -> Result<(), EngineError> {
         let books = self.books().await?;
         let by_plan = books
             .all()

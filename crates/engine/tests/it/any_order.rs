@@ -4,14 +4,17 @@
 use std::collections::BTreeMap;
 
 use counterfoil_engine::contracts::Effective;
-use counterfoil_invoicing::{ChangeKind, Invoice, InvoiceState, settle::LineKey};
-use counterfoil_store::{Commit, Write};
-use counterfoil_types::{Exact, Timestamp, timestamp::DAY_MICROS};
+use counterfoil_invoicing::{
+    ChangeKind, CreditNote, Customer, Invoice, InvoiceState, settle::LineKey,
+};
+use counterfoil_rating::LatePolicy;
+use counterfoil_store::{Commit, DocumentFilter, Write};
+use counterfoil_types::{Currency, Exact, Timestamp, timestamp::DAY_MICROS};
 
 use crate::{
     contracts::BOOK,
     random::Random,
-    world::{With, World, at, event, subscription},
+    world::{With, World, at, event, id, subscription},
 };
 
 const PLANS: [&str; 6] = ["small", "big", "seats", "annual", "ramp", "bounded"];
@@ -40,11 +43,30 @@ fn by_line(invoices: &[Invoice]) -> BTreeMap<LineKey, String> {
     sums.into_iter().map(|(key, sum)| (key, sum.to_string())).collect()
 }
 
-async fn world(plan: &str) -> World {
+/// What late-usage credit notes gave back, net.
+async fn given_back(world: &World) -> Exact {
+    let store = world.engine.store();
+    let all = DocumentFilter::default();
+    let tenant = &world.engine.tenant().id;
+    let documents = store.documents(tenant, "credit_note", &all, None, 10_000).await.unwrap();
+    let mut sum = Exact::ZERO;
+    for document in documents {
+        let note: CreditNote = serde_json::from_value(document.body).unwrap();
+        for corrected in &note.corrects {
+            sum = sum.add(&corrected.amount.exact());
+        }
+    }
+    sum
+}
+
+async fn world(plan: &str, policy: Option<LatePolicy>) -> World {
     let mut world = World::new(1).await;
     world.set_clock("2026-06-01T00:00:00Z");
     world.publish(BOOK).await;
-    world.customer("ann", "Europe/Berlin", None).await;
+    let zone = "Europe/Berlin".parse().unwrap();
+    let ann =
+        Customer { late_events: policy, ..Customer::new(id("ann"), "Ann", Currency::USD, zone) };
+    world.engine.put_customer(&ann).await.unwrap();
     let mut start = subscription("ann", "b", plan, "2026-06-01");
     if plan == "seats" {
         start.quantities.insert("seats".to_owned(), 3.into());
@@ -138,7 +160,9 @@ async fn bill(world: &World, month: &str) {
 async fn scenario(seed: u64) {
     let mut random = Random::new(seed);
     let plan = random.pick(&PLANS);
-    let lived = world(plan).await;
+    // Every third customer is given back by credit notes what got cheaper.
+    let policy = (seed % 3 == 2).then_some(LatePolicy::CreditNote);
+    let lived = world(plan, policy).await;
     let mut known = Vec::new();
     let mut now = at("2026-06-01T06:00:00Z");
     for (number, month) in MONTHS.iter().enumerate() {
@@ -160,7 +184,7 @@ async fn scenario(seed: u64) {
     bill(&lived, "2026-11").await;
 
     // The same contract and the same events, known from the beginning.
-    let knowing = world(plan).await;
+    let knowing = world(plan, policy).await;
     let tenant = &knowing.engine.tenant().id;
     let contract = lived.engine.subscription(&"ann".parse().unwrap()).await.unwrap();
     let put = Commit::of(Write::PutSubscription(contract.clone()));
@@ -184,8 +208,9 @@ async fn scenario(seed: u64) {
         differs.map(|(key, sum)| format!("{key:?} {sum}")).collect::<Vec<_>>()
     };
     let (missing, in_parts) = (only(&in_whole, &in_parts), only(&in_parts, &in_whole));
+    assert_eq!(given_back(&knowing).await, Exact::ZERO);
     assert_eq!(
-        total(&parts),
+        total(&parts).sub(&given_back(&lived).await),
         total(&whole),
         "seed {seed}, plan {plan}\nin parts {in_parts:#?}\nas a whole {missing:#?}\nchanges {:?}",
         contract.changes

@@ -6,7 +6,7 @@ use counterfoil_engine::{
 };
 use counterfoil_invoicing::{Customer, TaxMode, TaxRate, credit_note::CreditScope};
 use counterfoil_ledger::Event;
-use counterfoil_types::Currency;
+use counterfoil_types::{Currency, Exact};
 
 use crate::{
     reports::{BOOKS, report, rows},
@@ -198,7 +198,8 @@ async fn a_late_credit_note_keeps_to_prices_that_contain_tax() {
 #[tokio::test]
 async fn a_late_credit_note_gives_back_no_more_than_is_left_of_the_invoice() {
     for (credited, late) in [("45", None), ("41", Some("4.00"))] {
-        let world = World::new(1).await;
+        let mut world = World::new(1).await;
+        world.options.accept = vec!["c".parse().unwrap()];
         world.publish(LATE).await;
         world.customer("c", "UTC", Some("0")).await;
         world.subscribe("c", "tardy", "cheap", "2026-09-01").await;
@@ -223,6 +224,12 @@ async fn a_late_credit_note_gives_back_no_more_than_is_left_of_the_invoice() {
         let notes = world.engine.notes_on(&first.id).await.unwrap();
         let of_late = notes.iter().find(|note| note.id != "goodwill");
         assert_eq!(of_late.map(|note| note.total.to_plain()).as_deref(), late);
+        // What no note could give back stands on the next invoice: nothing is lost.
+        let next = world.invoice("c", 2).await.unwrap();
+        let on_next = next.body.lines.iter().filter(|line| line.origin.is_some());
+        let on_next = on_next.fold(Exact::ZERO, |sum, line| sum.add(&line.amount.exact()));
+        let by_note = late.map_or(Exact::ZERO, |late| Exact::parse(late).unwrap());
+        assert_eq!(on_next.sub(&by_note), Exact::from(-45i64), "50 less 10 % were not used");
         let books = report(&world, Kind::Reconciliation).await;
         assert!(!books.wants_decision, "{:#?}", rows(&books));
         assert_eq!(world.problems().await, Vec::<String>::new());
