@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::harness::Place;
 
-const BOOK: &str = r#"
+pub(crate) const BOOK: &str = r#"
 [book]
 name = "team"
 version = "1"

@@ -47,6 +47,77 @@ fn a_month_on_postgres_comes_to_the_same_bytes_as_on_sqlite() {
     assert_eq!(report["difference_count"], 0);
 }
 
+/// Contracts, payments, credit notes, voids, grants and reports, on both stores: the same answers.
+#[test]
+fn finance_on_postgres_comes_to_the_same_as_on_sqlite() {
+    let (file, server) = (Place::at("2026-10-01T12:00:00Z"), Place::at("2026-10-01T12:00:00Z"));
+    let url = database();
+    let (mut told, mut expected) = (Vec::new(), Vec::new());
+    let book = file.file("team.toml", crate::finance::BOOK);
+    let calls = file.file(
+        "calls.jsonl",
+        r#"{"id":"e1","source":"s","customer":"acme","type":"call","time":"2026-10-05T00:00:00Z","quantity":700}"#,
+    );
+    let now = "2026-11-02T00:00:00Z";
+    let steps: [&[&str]; 19] = [
+        &["pricing", "publish", &book],
+        &["customer", "add", "acme", "--name", "Acme", "--currency", "USD", "--tax", "VAT=20"],
+        &[
+            "subscription",
+            "start",
+            "team",
+            "--customer",
+            "acme",
+            "--book",
+            "team",
+            "--plan",
+            "small",
+            "--start",
+            "2026-10-01",
+            "--quantity",
+            "seats=2",
+        ],
+        &["subscription", "quantity", "team", "seats=4", "--on", "2026-10-17"],
+        &["grant", "add", "hello", "--customer", "acme", "--amount", "20", "--currency", "USD"],
+        &["grant", "add", "pack", "--customer", "acme", "--amount", "150", "--meter", "calls"],
+        &["--now", "2026-10-05T00:00:00Z", "ingest", &calls],
+        &["--now", "2026-10-06T00:00:00Z", "bill", "--thresholds"],
+        &["--now", now, "run", "--period", "2026-10", "--approve", "--by", "fin"],
+        &["--now", now, "payment", "record", "p", "--customer", "acme", "--amount", "50"],
+        &[
+            "--now",
+            now,
+            "credit-note",
+            "issue",
+            "cn",
+            "--invoice",
+            "INV-2026-000002",
+            "--amount",
+            "5",
+            "--reason",
+            "goodwill",
+        ],
+        &["--now", now, "invoice", "void", "INV-2026-000003", "--reason", "wrong address"],
+        &["--now", now, "invoice", "reissue", "INV-2026-000003"],
+        &["--now", "2027-01-10T00:00:00Z", "dunning", "run"],
+        &["payment", "balances", "--json"],
+        &["grant", "list", "--json"],
+        &["--now", "2027-01-10T00:00:00Z", "report", "ageing", "--csv"],
+        &["--now", "2027-01-10T00:00:00Z", "report", "revenue", "--by", "meter", "--csv"],
+        &["invoice", "export", "--format", "jsonl"],
+    ];
+    for step in steps {
+        expected.push(file.run(step).exits(0).stdout);
+        told.push(run(&server, &url, step).exits(0).stdout);
+    }
+    for ((step, told), expected) in steps.iter().zip(&told).zip(&expected) {
+        assert_eq!(told, expected, "{step:?}");
+    }
+    let report = run(&server, &url, &["verify", "--json"]).exits(0).json();
+    assert_eq!(report["problems"], serde_json::json!([]));
+    run(&server, &url, &["--now", now, "report", "reconciliation"]).exits(0);
+}
+
 #[test]
 fn migrate_and_doctor_tell_what_the_server_is() {
     let place = Place::on_the_wall_clock();

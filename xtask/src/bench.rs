@@ -8,9 +8,10 @@ mod ingest_sqlite;
 mod month;
 mod rate;
 mod rebuild;
-mod run_sqlite;
+mod run_month;
 
 use crate::Outcome;
+use month::Kind;
 
 /// Runs a benchmark by name; `rest` may hold a size.
 pub(crate) fn run(name: &str, rest: &[&str]) -> Outcome<String> {
@@ -19,10 +20,20 @@ pub(crate) fn run(name: &str, rest: &[&str]) -> Outcome<String> {
         "ingest-postgres" => ingest_postgres::run(size.unwrap_or(1_000_000)),
         "ingest-sqlite" => ingest_sqlite::run(size.unwrap_or(300_000)),
         "rate" => rate::run(size.unwrap_or(2_000_000)),
-        "rebuild" => rebuild::run(size.unwrap_or(500_000)),
-        "run-sqlite" => run_sqlite::run(size.unwrap_or(10_000)),
+        "rebuild" => rebuild::run(size.unwrap_or(500_000), Kind::Sqlite),
+        "rebuild-postgres" => rebuild::run(size.unwrap_or(500_000), Kind::Postgres),
+        "run-sqlite" => run_month::run(size.unwrap_or(10_000), Kind::Sqlite),
+        "run-postgres" => run_month::run(size.unwrap_or(10_000), Kind::Postgres),
         "all" => {
-            let all = ["rate", "ingest-sqlite", "ingest-postgres", "rebuild", "run-sqlite"];
+            let all = [
+                "rate",
+                "ingest-sqlite",
+                "ingest-postgres",
+                "rebuild",
+                "rebuild-postgres",
+                "run-sqlite",
+                "run-postgres",
+            ];
             let reports: Result<Vec<String>, _> = all.iter().map(|name| run(name, rest)).collect();
             Ok(reports?.join("\n\n"))
         }

@@ -32,7 +32,7 @@ const TASKS: usize = 8;
 const ROUNDS: usize = 3;
 const LANES: u16 = 8;
 /// More than the defaults of 1996, less than a machine of its own would be given.
-const SETTINGS: [&str; 2] = ["shared_buffers=512MB", "max_wal_size=4GB"];
+pub(super) const SETTINGS: [&str; 2] = ["shared_buffers=512MB", "max_wal_size=4GB"];
 
 pub(super) fn run(count: u64) -> Outcome<String> {
     let server = Server::start(Disk::Durable, &SETTINGS)?;

@@ -7,10 +7,16 @@ use counterfoil_catalog::PriceBook;
 use counterfoil_engine::{Engine, ingest::IngestOptions};
 use counterfoil_invoicing::{Customer, Subscription};
 use counterfoil_ledger::{Event, Scalar};
+use counterfoil_store::Store;
+use counterfoil_store_postgres::{
+    PostgresOptions, PostgresStore,
+    testing::{Disk, Server},
+};
 use counterfoil_store_sqlite::SqliteStore;
 use counterfoil_types::{Currency, CustomerId, FixedClock, Quantity, TenantId, Timestamp, Zone};
 use tempfile::TempDir;
 
+use super::ingest_postgres::SETTINGS;
 use crate::{Outcome, random::Random};
 
 const BOOK: &str = include_str!("bench-book.toml");
@@ -19,26 +25,66 @@ const BOOK: &str = include_str!("bench-book.toml");
 pub(super) const OCTOBER: i64 = 1_790_812_800_000_000;
 const OCTOBER_SECONDS: u64 = 31 * 86_400;
 
+/// Which store is measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    Sqlite,
+    Postgres,
+}
+
+/// The store that is measured.
+pub(super) enum Backend {
+    Sqlite(SqliteStore),
+    Postgres(PostgresStore),
+}
+
+impl Backend {
+    pub(super) async fn close(&self) {
+        match self {
+            Self::Sqlite(store) => store.close().await,
+            Self::Postgres(store) => store.close().await,
+        }
+    }
+}
+
 /// An engine over a fresh store.
 pub(super) struct Month {
     pub(super) engine: Engine,
-    pub(super) store: SqliteStore,
+    pub(super) store: Backend,
     pub(super) path: PathBuf,
     _directory: TempDir,
+    /// The server a PostgreSQL store runs on, which stops with this.
+    _server: Option<Server>,
 }
 
 impl Month {
-    /// A fresh store with the price book.
+    /// A fresh SQLite store with the price book.
     pub(super) async fn new() -> Outcome<Self> {
+        Self::on(Kind::Sqlite).await
+    }
+
+    /// A fresh store with the price book, as durable as in production.
+    pub(super) async fn on(kind: Kind) -> Outcome<Self> {
         let directory = tempfile::tempdir()?;
         let path = directory.path().join("bench.db");
-        let store = SqliteStore::open(&path).await?;
+        let (shared, store, server): (Arc<dyn Store>, Backend, Option<Server>) = match kind {
+            Kind::Sqlite => {
+                let store = SqliteStore::open(&path).await?;
+                (Arc::new(store.clone()), Backend::Sqlite(store), None)
+            }
+            Kind::Postgres => {
+                let server = Server::start(Disk::Durable, &SETTINGS)?;
+                let url = server.empty_database().await?;
+                let store = PostgresStore::connect(&url, PostgresOptions::default()).await?;
+                (Arc::new(store.clone()), Backend::Postgres(store), Some(server))
+            }
+        };
         let now = Timestamp::from_micros(OCTOBER).plus_micros(33 * 86_400_000_000);
         let clock = Arc::new(FixedClock::new(now));
         let tenant = TenantId::new("bench")?;
-        let engine = Engine::open(Arc::new(store.clone()), clock, &tenant, 8).await?;
+        let engine = Engine::open(shared, clock, &tenant, 8).await?;
         engine.publish(&PriceBook::parse("bench-book.toml", BOOK)?).await?;
-        Ok(Self { engine, store, path, _directory: directory })
+        Ok(Self { engine, store, path, _directory: directory, _server: server })
     }
 
     /// Adds customers with one subscription each.

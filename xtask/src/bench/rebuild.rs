@@ -1,18 +1,22 @@
-//! `rebuild`: aggregates forgotten and projected again from the ledger.
+//! `rebuild`, `rebuild-postgres`: aggregates forgotten and projected again from the ledger.
 
 use std::time::Instant;
 
 use super::{
     figure::{Figure, per_second},
-    month::{Month, events, runtime},
+    month::{Kind, Month, events, runtime},
 };
 use crate::Outcome;
 
 const GOAL: u64 = 500_000;
 
-pub(super) fn run(count: u64) -> Outcome<String> {
+pub(super) fn run(count: u64, kind: Kind) -> Outcome<String> {
+    let bench = match kind {
+        Kind::Sqlite => "rebuild",
+        Kind::Postgres => "rebuild-postgres",
+    };
     runtime()?.block_on(async move {
-        let month = Month::new().await?;
+        let month = Month::on(kind).await?;
         month.ingest(events(count, 100)?).await?;
         month.engine.project_all().await?;
         let start = Instant::now();
@@ -23,7 +27,7 @@ pub(super) fn run(count: u64) -> Outcome<String> {
         }
         month.store.close().await;
         Figure {
-            bench: "rebuild",
+            bench,
             value: per_second(count, took),
             unit: "events/s",
             baseline: Some(("goal", GOAL)),
