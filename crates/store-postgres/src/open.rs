@@ -152,10 +152,13 @@ async fn pool(connect: PgConnectOptions, options: PostgresOptions) -> Result<PgP
             Box::pin(async move {
                 // A process that hangs with a lane locked must not hold up all others for ever.
                 // An acknowledged event is on disk, whatever the server's default is.
+                // A plan that was made while a table was empty stays bad until somebody analyzes
+                // it: planning anew costs a tenth of a millisecond, a scan of a tenant's invoices
+                // for each of them costs the run.
                 connection
                     .execute(
                         sqlx::query(
-                            "SELECT set_config('lock_timeout', $1, false), set_config('idle_in_transaction_session_timeout', '60s', false), set_config('synchronous_commit', CASE current_setting('synchronous_commit') WHEN 'off' THEN 'on' ELSE current_setting('synchronous_commit') END, false)",
+                            "SELECT set_config('lock_timeout', $1, false), set_config('idle_in_transaction_session_timeout', '60s', false), set_config('synchronous_commit', CASE current_setting('synchronous_commit') WHEN 'off' THEN 'on' ELSE current_setting('synchronous_commit') END, false), set_config('plan_cache_mode', 'force_custom_plan', false)",
                         )
                         .bind(lock_timeout),
                     )

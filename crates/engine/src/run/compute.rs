@@ -303,6 +303,8 @@ impl Engine {
             let changed = match settled {
                 _ if !corrects => false,
                 _ if !account.subscription.is_plain() => true,
+                // The first closing beside its opening: nothing was billed before.
+                _ if item.cycle == 1 && account.opens_in_the_run_of(&cycle)? => false,
                 None => true,
                 Some(position) => {
                     let customer = &account.customer.id;
