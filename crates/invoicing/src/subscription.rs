@@ -212,7 +212,7 @@ impl Subscription {
         std::iter::once((self.start, first)).chain(later)
     }
 
-    /// The local days on which terms change, its end included.
+    /// The local days on which terms change. Its end is none of them: periods are cut there anyway.
     pub fn cuts(&self) -> impl Iterator<Item = Date> {
         self.changes
             .iter()

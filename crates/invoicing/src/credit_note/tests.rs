@@ -141,7 +141,9 @@ proptest! {
                     prop_assert_eq!(one.total, usd(cents), "a note gives what was asked for");
                     notes.push(one);
                 }
-                Err(CreditNoteError::TooMuch { asked, left, .. }) => prop_assert!(asked.exact() > left.exact()),
+                Err(CreditNoteError::TooMuch { asked, left, .. }) => {
+                    prop_assert!(asked.exact() > left.exact());
+                }
                 Err(other) => prop_assert!(false, "{}", other),
             }
         }
