@@ -40,6 +40,8 @@ fn a_start_in_mid_month_has_a_short_first_period() {
     let first = due[1].closes.unwrap();
     assert_eq!(first, Period::new(at("2026-10-12T00:00:00+02:00"), october.1));
     assert_eq!(due[1].closes_full.unwrap().start, october.0);
+    let odd = cycles.due(october.0, at("2026-11-10T12:00:00+01:00")).unwrap();
+    assert_eq!(odd, due, "the walk ends with the run, also where no cycle falls on its end");
 }
 
 #[test]
@@ -329,5 +331,47 @@ fn a_fee_year_turns_at_the_midnight_of_the_new_zone() {
         let (fee, full) = cycles.fee_period(between, year).unwrap().unwrap();
         let [start, end] = years.map(at);
         assert_eq!((fee, full), (Period::new(start, end), Period::new(start, end)), "{to}");
+    }
+}
+
+#[test]
+fn only_a_stub_is_given_away() {
+    let free = |start: &str, zone: Option<&str>| {
+        let rhythm = Rhythm {
+            first_period: FirstPeriod::Free,
+            ..rhythm(IntervalUnit::Month, Alignment::Calendar)
+        };
+        let mut subscription = subscription(start);
+        if let Some(zone) = zone {
+            let what = ChangeKind::Zone { zone: zone.parse().unwrap() };
+            subscription.change(Change { on: day("2026-03-10"), what });
+        }
+        let cycles =
+            Cycles::with::<CycleError>(&subscription, &Zone::utc(), |_, _| Ok(rhythm)).unwrap();
+        (0..4).map(|n| cycles.is_free(n).unwrap()).collect::<Vec<bool>>()
+    };
+    assert_eq!(free("2026-02-01", None), [false; 4], "a whole first period is paid");
+    assert_eq!(free("2026-02-20", None), [true, false, false, false]);
+    for zone in ["Asia/Tokyo", "America/Los_Angeles"] {
+        assert_eq!(free("2026-02-01", Some(zone)), [false; 4], "nor does a new zone give any");
+    }
+}
+
+#[test]
+fn a_zone_named_on_a_boundary_holds_from_it() {
+    let (berlin, tokyo): (Zone, Zone) =
+        ("Europe/Berlin".parse().unwrap(), "Asia/Tokyo".parse().unwrap());
+    for (on, from) in [("2026-03-31", "2026-04-01"), ("2026-04-01", "2026-04-01")] {
+        let mut subscription = subscription("2026-02-01");
+        subscription.zone = Some(berlin.clone());
+        subscription.change(Change { on: day(on), what: ChangeKind::Zone { zone: tokyo.clone() } });
+        let cycles = Cycles::with::<CycleError>(&subscription, &tokyo, |_, _| {
+            Ok(rhythm(IntervalUnit::Month, Alignment::Calendar))
+        })
+        .unwrap();
+        let switch = berlin.instant(day(from).at(0, 0, 0, 0)).unwrap();
+        assert_eq!(cycles.zone_at(switch.plus_micros(-1)), berlin, "{on}");
+        assert_eq!(cycles.zone_at(switch), tokyo, "{on}");
+        assert_eq!(cycles.period_at(switch).unwrap(), Some(2), "{on}");
     }
 }
