@@ -354,6 +354,18 @@ mod tests {
     }
 
     #[test]
+    fn a_factor_makes_money_of_units_and_stands_on_the_line() {
+        let context = RateContext::new(Currency::USD, Rounding::HalfAwayFromZero);
+        let mut credits = charge(r#","meter":"m","minimum":"10""#);
+        credits.factor = exact("0.25");
+        let line = rate(&credits, &Usage::units(exact("3")), &context).unwrap();
+        assert_eq!(line.factor, Some(exact("0.25")));
+        assert_eq!(line.amount.exact(), exact("2.5"), "six, raised to ten, at a quarter");
+        let parts: Vec<String> = line.parts.iter().map(|part| part.exact.to_string()).collect();
+        assert_eq!(parts, ["1.5", "1"]);
+    }
+
+    #[test]
     fn buckets_are_priced_alone_and_bounded_together() {
         let capped = charge(r#","meter":"m","maximum":"7""#);
         let buckets = ["1", "3"].map(|units| Usage::units(exact(units)));
