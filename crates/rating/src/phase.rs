@@ -224,4 +224,16 @@ mod tests {
         let mixed = r#"[{"key":"a","months":1},{"key":"b","days":3},{"key":"c","months":1}]"#;
         assert_eq!(ends(mixed), ["2026-02-28", "2026-03-03", "2026-04-03"]);
     }
+
+    #[test]
+    fn a_phase_that_begins_where_clocks_jump_over_midnight_ends_at_midnight() {
+        let json = r#"{"key":"p","interval":"month","phase":[{"key":"a","days":14}],"charge":[{"key":"f","model":"flat","amount":1}]}"#;
+        let spec: PlanSpec = serde_json::from_str(json).unwrap();
+        let plan = Plan::try_from(&spec).unwrap();
+        // On 6 September 2026 clocks in Santiago go from 24:00 to 01:00, UTC-4 to UTC-3.
+        let zone: Zone = "America/Santiago".parse().unwrap();
+        let start = "2026-09-06T01:00:00-03:00".parse().unwrap();
+        let (period, _) = plan.phase_periods(start, &zone).unwrap()[0];
+        assert_eq!(period, Period::new(start, "2026-09-20T00:00:00-03:00".parse().unwrap()));
+    }
 }
