@@ -153,3 +153,68 @@ fn assert_adds_up(body: &InvoiceBody) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use counterfoil_rating::{PartKind, TaxRate};
+
+    use super::*;
+    use crate::{
+        credit::{GrantKind, OpenCredit},
+        invoice::LineKind,
+        tax::TaxDecision,
+        testing::{draft_over, plan_ref},
+    };
+
+    fn usd(text: &str) -> Money {
+        Money::from_exact(&Exact::parse(text).unwrap(), Currency::USD).unwrap()
+    }
+
+    /// Lines of 60 and 40 with 20 % of tax, and 10 of prepaid credit.
+    fn draft(mode: TaxMode) -> Draft {
+        let lines = ["60", "40"].map(|amount| {
+            let exact = usd(amount).exact();
+            plan_ref().line(LineKind::FeeArrears, amount, amount, PartKind::Flat, exact).unwrap()
+        });
+        let rates = vec![TaxRate { name: "VAT".into(), percent: 20.into() }];
+        let mut draft = draft_over(1, lines.into(), TaxDecision { rates, mode, note: None });
+        draft.inputs.credits = vec![OpenCredit {
+            grant: "g".into(),
+            name: "g".into(),
+            kind: GrantKind::Paid,
+            left: usd("10"),
+        }];
+        draft
+    }
+
+    #[test]
+    fn credits_come_before_the_tax_and_exempt_lines_bear_none() {
+        let body = assemble(draft(TaxMode::Exclusive)).unwrap();
+        assert_eq!(body.credited, [usd("6"), usd("4")]);
+        assert_eq!(body.taxes[0].by_line, [usd("10.80"), usd("7.20")]);
+        assert_eq!((body.subtotal, body.tax, body.total), (usd("100"), usd("18"), usd("108")));
+        let inside = assemble(draft(TaxMode::Inclusive)).unwrap();
+        assert_eq!((inside.tax, inside.total), (usd("15"), usd("90")));
+        let mut exempt = draft(TaxMode::Exclusive);
+        exempt.lines[0].tax_exempt = true;
+        let exempt = assemble(exempt).unwrap();
+        assert_eq!(exempt.taxes[0].by_line, [usd("0"), usd("7.20")]);
+        assert_eq!(exempt.total, usd("97.20"));
+    }
+
+    #[test]
+    fn a_body_with_any_one_sum_wrong_stops_the_process() {
+        let whole = assemble(draft(TaxMode::Exclusive)).unwrap();
+        let stops = |spoil: fn(&mut InvoiceBody)| {
+            let mut body = whole.clone();
+            spoil(&mut body);
+            std::panic::catch_unwind(|| assert_adds_up(&body)).is_err()
+        };
+        assert!(!stops(|_| {}));
+        assert!(stops(|body| body.subtotal = usd("100.01")));
+        assert!(stops(|body| body.tax = usd("18.01")));
+        assert!(stops(|body| body.total = usd("108.01")));
+        assert!(stops(|body| body.credited[0] = usd("6.01")));
+        assert!(stops(|body| body.taxes[0].by_line[1] = usd("7.19")));
+    }
+}

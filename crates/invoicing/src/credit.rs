@@ -270,5 +270,63 @@ mod tests {
         let used = use_credits(usd("12"), &[open("a", "10"), open("b", "10")]).unwrap();
         assert_eq!(used.iter().map(|one| one.amount).collect::<Vec<_>>(), [usd("10"), usd("2")]);
         assert!(use_credits(usd("-5"), &[open("a", "10")]).unwrap().is_empty());
+        let euros = OpenCredit { left: Money::zero(Currency::EUR), ..open("e", "10") };
+        let used = use_credits(usd("10"), &[euros, open("a", "10"), open("b", "10")]).unwrap();
+        assert_eq!(used.iter().map(|one| one.grant.as_str()).collect::<Vec<_>>(), ["a"]);
+    }
+
+    #[test]
+    fn what_serde_cannot_check_is_refused_by_name() {
+        let refused = |spoil: fn(&mut Grant)| {
+            let mut grant = grant("g", 1, "2026-01-01", Some("2026-02-01"));
+            spoil(&mut grant);
+            grant.check().err().unwrap_or_default()
+        };
+        let renewal = || {
+            let every = Interval::one(counterfoil_types::IntervalUnit::Month);
+            Some(Renewal { every, rollover: None })
+        };
+        assert_eq!(refused(|_| {}), "");
+        assert_eq!(grant("g", 1, "2026-01-01", None).check(), Ok(()));
+        assert!(refused(|grant| grant.id = " ".into()).contains("must not be empty"));
+        assert!(refused(|grant| grant.id = "a/b".into()).contains("slash"));
+        assert!(refused(|grant| grant.amount = Quantity::ZERO).contains("above zero"));
+        assert!(refused(|grant| grant.amount = "-1".parse().unwrap()).contains("above zero"));
+        assert!(refused(|grant| grant.expires = Some(grant.from)).contains("expire after"));
+        let before = refused(|grant| grant.expires = Some(grant.from.plus_micros(-1)));
+        assert!(before.contains("expire after"));
+        assert_eq!(refused(|grant| grant.expires = Some(grant.from.plus_micros(1))), "");
+        let decimals = refused(|grant| grant.amount = "0.001".parse().unwrap());
+        assert!(decimals.contains("more decimals than USD"));
+        let units = GrantUnit::Meter("calls".parse().unwrap());
+        let thousandth = Grant {
+            amount: "0.001".parse().unwrap(),
+            unit: units.clone(),
+            renewal: renewal(),
+            ..grant("g", 1, "2026-01-01", Some("2026-02-01"))
+        };
+        assert_eq!(thousandth.check(), Ok(()));
+        let endless = Grant { expires: None, ..thousandth };
+        assert!(endless.check().unwrap_err().contains("must expire"));
+        assert_eq!(units.name(), "calls");
+        assert_eq!(GrantUnit::Currency(Currency::USD).name(), "USD");
+    }
+
+    #[test]
+    fn a_grant_is_open_from_its_first_instant_to_before_its_expiry() {
+        let grant = grant("g", 1, "2026-01-01", Some("2026-02-01"));
+        let expires = grant.expires.unwrap();
+        assert!(!grant.is_open(grant.from.plus_micros(-1)) && grant.is_open(grant.from));
+        assert!(grant.is_open(expires.plus_micros(-1)) && !grant.is_open(expires));
+        let endless = Grant { expires: None, ..grant };
+        assert!(endless.is_open(Timestamp::MAX) && !endless.is_open(Timestamp::MIN));
+    }
+
+    #[test]
+    fn kinds_are_named_as_they_are_stored() {
+        for (kind, name) in [(GrantKind::Paid, "paid"), (GrantKind::Promotional, "promotional")] {
+            assert_eq!(kind.as_str(), name);
+            assert_eq!(serde_json::to_value(kind).unwrap(), name);
+        }
     }
 }

@@ -140,3 +140,56 @@ impl PlanRef {
         )
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::plan_ref;
+
+    fn exact(text: &str) -> Exact {
+        Exact::parse(text).unwrap()
+    }
+
+    /// Amount of the line and how many parts explain it.
+    fn told(line: InvoiceLine) -> (String, usize) {
+        (line.amount.to_plain(), line.rated.parts.len())
+    }
+
+    #[test]
+    fn bounds_of_a_plan_shrink_with_the_period_and_end_at_zero() {
+        let (plan, half) = (plan_ref(), exact("0.5"));
+        let minimum = |reached| told(plan.minimum(100.into(), &half, &exact(reached)).unwrap());
+        assert_eq!(minimum("30"), ("20.00".to_owned(), 1));
+        assert_eq!(minimum("60"), ("0.00".to_owned(), 0));
+        let maximum = |reached| told(plan.maximum(100.into(), &half, &exact(reached)).unwrap());
+        assert_eq!(maximum("70"), ("-20.00".to_owned(), 1));
+        assert_eq!(maximum("40"), ("0.00".to_owned(), 0));
+        let true_up = |spent| told(plan.true_up(&exact("100"), &exact(spent)).unwrap());
+        assert_eq!(true_up("60"), ("40.00".to_owned(), 1));
+        assert_eq!(true_up("110"), ("0.00".to_owned(), 0));
+    }
+
+    #[test]
+    fn discounts_on_the_invoice_follow_one_another() {
+        let percent = |share: &str, percent: u32| Discount::Percent {
+            share: exact(share),
+            percent: percent.into(),
+            name: format!("{percent} %"),
+        };
+        let amount = Discount::Amount { amount: 30.into(), name: "30".to_owned() };
+        let discounts = [percent("0.1", 10), amount, percent("0.5", 50)];
+        let lines = plan_ref().discounts(&discounts, &exact("200")).unwrap();
+        let told: Vec<(&str, &str, String)> = lines
+            .iter()
+            .map(|line| (line.charge.as_str(), line.name.as_str(), line.amount.to_plain()))
+            .collect();
+        assert_eq!(
+            told,
+            [
+                ("discount_1", "10 %", "-20.00".to_owned()),
+                ("discount_2", "30", "-30.00".to_owned()),
+                ("discount_3", "50 %", "-75.00".to_owned()),
+            ]
+        );
+    }
+}

@@ -212,7 +212,7 @@ impl Subscription {
         std::iter::once((self.start, first)).chain(later)
     }
 
-    /// The local days on which terms change, its end included.
+    /// The local days on which terms change. Its end is none of them: periods are cut there anyway.
     pub fn cuts(&self) -> impl Iterator<Item = Date> {
         self.changes
             .iter()
@@ -288,5 +288,93 @@ mod tests {
         assert!(subscription.terms_on(day("2026-04-02")).paused && !march.paused);
         let text = serde_json::to_string(&subscription).unwrap();
         assert_eq!(serde_json::from_str::<Subscription>(&text).unwrap(), subscription);
+    }
+
+    fn started(start: &str, end: Option<&str>) -> Subscription {
+        let (id, customer) = ("s".parse().unwrap(), "c".parse().unwrap());
+        let plan = "small".parse().unwrap();
+        let end = end.map(day);
+        Subscription { end, ..Subscription::new(id, customer, "b", plan, day(start)) }
+    }
+
+    #[test]
+    fn two_that_touch_do_not_overlap() {
+        let january = started("2026-01-01", Some("2026-02-01"));
+        let february = started("2026-02-01", Some("2026-03-01"));
+        let open = started("2026-01-31", None);
+        assert!(!january.overlaps(&february) && !february.overlaps(&january));
+        assert!(january.overlaps(&open) && open.overlaps(&january));
+        assert!(february.overlaps(&open) && open.overlaps(&open));
+        assert!(!started("2026-02-01", None).overlaps(&january));
+    }
+
+    #[test]
+    fn only_one_that_nothing_was_said_about_is_plain() {
+        assert!(started("2026-01-01", None).is_plain());
+        assert!(!started("2026-01-01", Some("2026-02-01")).is_plain());
+        let mut changed = started("2026-01-01", None);
+        changed.change(Change { on: day("2026-02-01"), what: ChangeKind::Pause });
+        assert!(!changed.is_plain());
+    }
+
+    #[test]
+    fn zones_cut_nothing_and_all_else_does() {
+        let (berlin, tokyo): (Zone, Zone) =
+            ("Europe/Berlin".parse().unwrap(), "Asia/Tokyo".parse().unwrap());
+        let mut subscription = started("2026-01-01", None);
+        let what = ChangeKind::Zone { zone: tokyo.clone() };
+        subscription.change(Change { on: day("2026-02-01"), what });
+        subscription.change(Change { on: day("2026-03-01"), what: ChangeKind::Pause });
+        assert_eq!(subscription.cuts().collect::<Vec<_>>(), [day("2026-03-01")]);
+        let zones: Vec<(Date, &Zone)> = subscription.zones(&berlin).collect();
+        assert_eq!(zones, [(day("2026-01-01"), &berlin), (day("2026-02-01"), &tokyo)]);
+        subscription.zone = Some(Zone::utc());
+        assert_eq!(subscription.zones(&berlin).next().unwrap().1, &Zone::utc());
+    }
+
+    #[test]
+    fn each_kind_of_change_does_what_it_says() {
+        let mut subscription = started("2026-01-01", None);
+        let add = |plan: &str| ChangeKind::AddOn { plan: plan.parse().unwrap() };
+        let over = |text: &str| ChangeKind::Override {
+            charge: "seats".into(),
+            patch: serde_json::from_str(text).unwrap(),
+        };
+        let plan = |book: Option<&str>| ChangeKind::Plan {
+            plan: "big".parse().unwrap(),
+            book: book.map(str::to_owned),
+            pinned: Some("7".into()),
+        };
+        let changes = [
+            ("2026-02-01", add("support")),
+            ("2026-02-01", over(r#"{"unit_price":1}"#)),
+            ("2026-02-02", add("backup")),
+            ("2026-02-03", add("support")),
+            ("2026-02-04", ChangeKind::DropAddOn { plan: "backup".parse().unwrap() }),
+            ("2026-02-05", over("{}")),
+            ("2026-02-06", ChangeKind::Pause),
+            ("2026-02-07", ChangeKind::Resume),
+            ("2026-02-08", plan(None)),
+            ("2026-02-09", plan(Some("other"))),
+        ];
+        for (on, what) in changes {
+            subscription.change(Change { on: day(on), what });
+        }
+        let on = |text: &str| subscription.terms_on(day(text));
+        let since = |text: &str| -> Vec<(String, Date)> {
+            on(text).add_ons.iter().map(|one| (one.plan.to_string(), one.since)).collect()
+        };
+        let support = ("support".to_owned(), day("2026-02-01"));
+        let backup = ("backup".to_owned(), day("2026-02-02"));
+        assert_eq!(since("2026-02-03"), [support.clone(), backup], "added twice is added once");
+        assert_eq!(since("2026-02-04"), std::slice::from_ref(&support));
+        assert_eq!(on("2026-02-04").overrides["seats"]["unit_price"], 1);
+        assert!(on("2026-02-05").overrides.is_empty(), "an empty patch ends the override");
+        assert!(on("2026-02-06").paused && !on("2026-02-07").paused);
+        let same_book = on("2026-02-08");
+        assert_eq!((same_book.book.as_str(), same_book.pinned.as_deref()), ("b", Some("7")));
+        assert_eq!(since("2026-02-08"), [support], "add-ons stay within their book");
+        assert_eq!(on("2026-02-09").book, "other");
+        assert!(since("2026-02-09").is_empty());
     }
 }

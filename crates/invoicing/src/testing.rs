@@ -2,11 +2,13 @@
 
 #![cfg(test)]
 
-use counterfoil_types::{Currency, Money, Period, Timestamp, Zone};
+use counterfoil_types::{BookRef, Currency, Digest, Money, Period, Rounding, Timestamp, Zone};
 
 use crate::{
+    assemble::Draft,
     credit_note::{Corrected, CreditNote},
     invoice::{ENGINE_VERSION, Inputs, Invoice, InvoiceBody, InvoiceLine, InvoiceState},
+    plan_lines::PlanRef,
     settle::LineKey,
     subscription::Subscription,
     tax::TaxDecision,
@@ -19,8 +21,27 @@ pub(crate) fn invoice_over(cycle: u32, lines: Vec<InvoiceLine>) -> Invoice {
 
 /// The same, taxed.
 pub(crate) fn invoice_taxed(cycle: u32, lines: Vec<InvoiceLine>, tax: TaxDecision) -> Invoice {
+    let body: InvoiceBody = crate::assemble(draft_over(cycle, lines, tax)).unwrap();
+    Invoice { state: InvoiceState::Pending, ..Invoice::draft(body).unwrap() }
+}
+
+/// Plan `p` of book `b` over the first day there is, in dollars.
+pub(crate) fn plan_ref() -> PlanRef {
+    let at = |day: i64| Timestamp::from_micros(day * 86_400_000_000);
+    PlanRef {
+        book: BookRef { name: "b".into(), version: "1".into() },
+        book_hash: Digest([0; 32]),
+        plan: "p".parse().unwrap(),
+        period: Period::new(at(0), at(1)),
+        currency: Currency::USD,
+        rounding: Rounding::HalfAwayFromZero,
+    }
+}
+
+/// What such an invoice is assembled from.
+pub(crate) fn draft_over(cycle: u32, lines: Vec<InvoiceLine>, tax: TaxDecision) -> Draft {
     let at = Timestamp::from_micros(i64::from(cycle) * 86_400_000_000);
-    let draft = crate::assemble::Draft {
+    Draft {
         tenant: "t".parse().unwrap(),
         customer: "c".parse().unwrap(),
         customer_name: "C".to_owned(),
@@ -33,7 +54,7 @@ pub(crate) fn invoice_taxed(cycle: u32, lines: Vec<InvoiceLine>, tax: TaxDecisio
         period: Period::new(at, at),
         zone: Zone::utc(),
         currency: Currency::USD,
-        rounding: counterfoil_types::Rounding::HalfAwayFromZero,
+        rounding: Rounding::HalfAwayFromZero,
         lines,
         granted: Vec::new(),
         inputs: Inputs {
@@ -58,9 +79,7 @@ pub(crate) fn invoice_taxed(cycle: u32, lines: Vec<InvoiceLine>, tax: TaxDecisio
             credits: Vec::new(),
             grants: Vec::new(),
         },
-    };
-    let body: InvoiceBody = crate::assemble(draft).unwrap();
-    Invoice { state: InvoiceState::Pending, ..Invoice::draft(body).unwrap() }
+    }
 }
 
 /// A note that gives back `amount` of what `key` billed.

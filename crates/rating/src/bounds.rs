@@ -133,3 +133,82 @@ impl TryFrom<&ChargeSpec> for Bounds {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn exact(text: &str) -> Exact {
+        Exact::parse(text).unwrap()
+    }
+
+    fn bounds(keys: &str) -> Result<Bounds, String> {
+        let json = format!(r#"{{"key":"f","model":"flat","amount":1{keys}}}"#);
+        let spec: ChargeSpec = serde_json::from_str(&json).unwrap();
+        Bounds::try_from(&spec).map_err(|error| error.to_string())
+    }
+
+    /// What `total` becomes, and the parts that say why.
+    fn applied(bounds: &Bounds, total: &str, scope: &BoundsScope<'_>) -> (Exact, Vec<Exact>) {
+        let mut parts = Vec::new();
+        let total = bounds.apply(exact(total), &mut parts, scope);
+        (total, parts.into_iter().map(|part| part.exact).collect())
+    }
+
+    #[test]
+    fn bounds_shrink_with_the_period_and_count_what_was_billed() {
+        let bounds = bounds(r#","minimum":100,"maximum":200"#).unwrap();
+        let half = exact("0.5");
+        let whole = BoundsScope::whole(&half);
+        assert_eq!(applied(&bounds, "30", &whole), (exact("50"), vec![exact("20")]));
+        assert_eq!(applied(&bounds, "50", &whole), (exact("50"), vec![]));
+        assert_eq!(applied(&bounds, "100", &whole), (exact("100"), vec![]));
+        assert_eq!(applied(&bounds, "130", &whole), (exact("100"), vec![exact("-30")]));
+        let later = BoundsScope { billed: exact("45"), minimum_due: false, ..whole };
+        assert_eq!(applied(&bounds, "1", &later), (exact("1"), vec![]), "the minimum waits");
+        assert_eq!(applied(&bounds, "60", &later), (exact("55"), vec![exact("-5")]));
+        let last = BoundsScope { minimum_due: true, ..later };
+        assert_eq!(applied(&bounds, "1", &last), (exact("5"), vec![exact("4")]));
+        let above = BoundsScope { billed: exact("130"), ..last };
+        assert_eq!(applied(&bounds, "10", &above), (Exact::ZERO, vec![exact("-10")]));
+    }
+
+    #[test]
+    fn discounts_come_after_the_bounds_or_before_them() {
+        let half_off = r#","maximum":100,"discounts":[{"percent":50},{"amount":10}]"#;
+        let after = format!(r#"{half_off},"bounds_after_discounts":true"#);
+        let one = BoundsScope::whole(&Exact::ONE);
+        let parts = ["-50", "-50", "-10"].map(exact).to_vec();
+        assert_eq!(applied(&bounds(half_off).unwrap(), "150", &one), (exact("40"), parts));
+        let parts = ["-75", "-10"].map(exact).to_vec();
+        assert_eq!(applied(&bounds(&after).unwrap(), "150", &one), (exact("65"), parts));
+        assert_eq!(applied(&bounds(half_off).unwrap(), "0", &one), (Exact::ZERO, vec![]));
+    }
+
+    #[test]
+    fn a_trial_takes_charges_and_credits_back_and_says_so() {
+        let trial = Bounds { trial: true, ..Bounds::default() };
+        let one = BoundsScope::whole(&Exact::ONE);
+        assert_eq!(applied(&trial, "7", &one), (Exact::ZERO, vec![exact("-7")]));
+        assert_eq!(applied(&trial, "-7", &one), (Exact::ZERO, vec![exact("7")]));
+        assert_eq!(applied(&trial, "0", &one), (Exact::ZERO, vec![]));
+    }
+
+    #[test]
+    fn bounds_that_cannot_hold_or_say_nothing_are_refused() {
+        assert!(bounds(r#","minimum":5,"maximum":5"#).is_ok());
+        let refused = |keys: &str| bounds(keys).unwrap_err();
+        assert!(refused(r#","minimum":6,"maximum":5"#).starts_with("maximum"));
+        assert!(refused(r#","minimum":-1"#).starts_with("minimum"));
+        assert!(refused(r#","maximum":-1"#).starts_with("maximum"));
+        let late = r#","bounds_after_discounts":true"#;
+        let discount = r#","discounts":[{"percent":50}]"#;
+        for useless in ["", r#","minimum":1"#, discount] {
+            assert!(refused(&format!("{useless}{late}")).contains("has no effect"), "{useless}");
+        }
+        for bound in [r#","minimum":1"#, r#","maximum":1"#] {
+            assert!(bounds(&format!("{bound}{discount}{late}")).unwrap().after_discounts);
+        }
+        assert!(refused(r#","discounts":[{"percent":1},{}]"#).starts_with("discounts[1]"));
+    }
+}

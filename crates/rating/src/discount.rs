@@ -252,4 +252,32 @@ mod tests {
         assert_eq!(done.net_lines, exacts(&["10", "10"]));
         assert_eq!(done.each, vec![exacts(&["10", "10"]), exacts(&["0", "10"])]);
     }
+
+    #[test]
+    fn a_discount_is_a_share_up_to_all_or_an_amount() {
+        let check = |percent: Option<&str>, amount: Option<&str>| {
+            let number = |text: &str| text.parse().unwrap();
+            let (percent, amount) = (percent.map(number), amount.map(number));
+            Discount::check(&DiscountSpec { percent, amount, name: None })
+                .map_err(|error| error.to_string())
+        };
+        assert_eq!(check(Some("100"), None).unwrap().off(&exact("7")), exact("7"));
+        assert!(check(Some("100.1"), None).unwrap_err().contains("above 100"));
+        assert!(check(Some("-1"), None).unwrap_err().starts_with("percent"));
+        assert!(check(None, Some("-1")).unwrap_err().starts_with("amount"));
+        for both_or_none in [check(None, None), check(Some("1"), Some("1"))] {
+            assert!(both_or_none.unwrap_err().contains("either"));
+        }
+        assert_eq!((percent("20").name(), fixed("5").name()), ("Discount 20 %", "Discount"));
+        assert_eq!(percent("20").off(&exact("-10")), Exact::ZERO);
+        assert_eq!(fixed("5").off(&Exact::ZERO), Exact::ZERO);
+    }
+
+    #[test]
+    fn a_credit_among_the_lines_does_not_lower_the_base() {
+        let half = ScopedDiscount { discount: percent("50"), lines: None };
+        let done = apply_to_lines(&exacts(&["20", "-10", "0"]), &[half], 2, MODE).unwrap();
+        assert_eq!(done.each, vec![exacts(&["10", "0", "0"])]);
+        assert_eq!(done.net_lines, exacts(&["10", "-10", "0"]));
+    }
 }

@@ -301,3 +301,93 @@ fn assert_adds_up(parts: &[Part], exact: &Exact, amount: Money) {
         panic!("parts of a line do not add up: {rounded} vs {amount}, {unrounded} vs {exact}");
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::spec::ChargeSpec;
+
+    fn exact(text: &str) -> Exact {
+        Exact::parse(text).unwrap()
+    }
+
+    fn charge(keys: &str) -> Charge {
+        let json = format!(r#"{{"key":"u","model":"per_unit","unit_price":"2"{keys}}}"#);
+        let spec: ChargeSpec = serde_json::from_str(&json).unwrap();
+        Charge::try_from(&spec).unwrap()
+    }
+
+    /// Kind, label, quantity and exact amount of each part.
+    fn told(priced: &Priced) -> Vec<(PartKind, &str, String, String)> {
+        let tell = |part: &'_ Part| (part.quantity.to_string(), part.exact.to_string());
+        let parts = priced.parts.iter().map(|part| (part, tell(part)));
+        parts.map(|(part, (units, exact))| (part.kind, part.label.as_str(), units, exact)).collect()
+    }
+
+    #[test]
+    fn credits_licences_and_clamped_usage_show_in_the_parts() {
+        let usage = |units: &str| Usage::units(exact(units));
+        let metered = charge(r#","meter":"m""#);
+        let half = exact("0.5");
+        let credit = price(&metered, &usage("-3"), &Exact::ONE).unwrap();
+        assert_eq!((&credit.units, &credit.exact), (&exact("-3"), &exact("-6")));
+        assert_eq!(told(&credit), [(PartKind::Units, "", "-3".to_owned(), "-6".to_owned())]);
+        let part = price(&metered, &usage("3"), &half).unwrap();
+        assert_eq!(part.exact, exact("6"), "usage is not prorated");
+        assert_eq!(part.factor, None);
+        let seats = charge(r#","licensed":true,"included":"1""#);
+        let seats = price(&seats, &usage("3"), &half).unwrap();
+        assert_eq!(seats.exact, exact("2"), "two seats at two for half a period");
+        let kinds = [PartKind::Included, PartKind::Units];
+        let quantities: Vec<_> = kinds
+            .map(|kind| seats.parts.iter().find(|part| part.kind == kind).unwrap())
+            .map(|part| part.quantity.to_string())
+            .into();
+        assert_eq!(quantities, ["1", "1"], "what is included is not cut, what costs is");
+        assert_eq!(seats.sum_of(&[PartKind::Units]), exact("2"));
+        assert_eq!(seats.sum_of(&[PartKind::Included]), Exact::ZERO);
+        let clamped = charge(r#","meter":"m","negative_usage":"clamp_to_zero""#);
+        let clamped = price(&clamped, &usage("-3"), &Exact::ONE).unwrap();
+        assert_eq!((&clamped.units, &clamped.exact), (&Exact::ZERO, &Exact::ZERO));
+        let shown = clamped.parts.last().unwrap();
+        assert_eq!((shown.kind, &shown.quantity), (PartKind::Clamped, &exact("-3")));
+    }
+
+    #[test]
+    fn a_factor_makes_money_of_units_and_stands_on_the_line() {
+        let context = RateContext::new(Currency::USD, Rounding::HalfAwayFromZero);
+        let mut credits = charge(r#","meter":"m","minimum":"10""#);
+        credits.factor = exact("0.25");
+        let line = rate(&credits, &Usage::units(exact("3")), &context).unwrap();
+        assert_eq!(line.factor, Some(exact("0.25")));
+        assert_eq!(line.amount.exact(), exact("2.5"), "six, raised to ten, at a quarter");
+        let parts: Vec<String> = line.parts.iter().map(|part| part.exact.to_string()).collect();
+        assert_eq!(parts, ["1.5", "1"]);
+    }
+
+    #[test]
+    fn buckets_are_priced_alone_and_bounded_together() {
+        let capped = charge(r#","meter":"m","maximum":"7""#);
+        let buckets = ["1", "3"].map(|units| Usage::units(exact(units)));
+        let priced = price_buckets(&capped, &buckets, &Exact::ONE).unwrap();
+        assert_eq!((&priced.units, &priced.exact), (&exact("4"), &exact("7")));
+        let labels: Vec<&str> = priced.parts.iter().map(|part| part.label.as_str()).collect();
+        assert_eq!(labels, ["1", "2", "maximum"]);
+    }
+
+    #[test]
+    fn a_line_with_a_sum_wrong_stops_the_process() {
+        let context = RateContext::new(Currency::USD, Rounding::HalfAwayFromZero);
+        let line = rate(&charge(r#","meter":"m""#), &Usage::units(exact("3")), &context).unwrap();
+        assert_eq!(line.amount.exact(), exact("6"));
+        let cents = |text: &str| Money::from_exact(&exact(text), Currency::USD).unwrap();
+        let stops = |total: &str, amount: &str| {
+            let (total, amount) = (exact(total), cents(amount));
+            std::panic::catch_unwind(|| assert_adds_up(&line.parts, &total, amount)).is_err()
+        };
+        assert!(!stops("6", "6"));
+        assert!(stops("6.001", "6") && stops("6", "6.01"));
+        let half = context.prorated(exact("0.5"));
+        assert_eq!(half.fraction, exact("0.5"));
+    }
+}

@@ -164,3 +164,76 @@ impl Plan {
         Ok(periods.into_iter().find(|(period, _)| period.contains(at)).map(|(_, phase)| phase))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::PlanSpec;
+
+    fn phases(json: &str) -> Result<Vec<Phase>, String> {
+        let specs: Vec<PhaseSpec> = serde_json::from_str(json).unwrap();
+        check_phases(&specs).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn a_length_is_one_number_of_one_unit() {
+        for (length, months, days) in [
+            (r#""days":3"#, 0, 3),
+            (r#""weeks":3"#, 0, 21),
+            (r#""months":3"#, 3, 0),
+            (r#""years":3"#, 36, 0),
+            (r#""days":1"#, 0, 1),
+            (r#""days":36500"#, 0, 36_500),
+        ] {
+            let found = phases(&format!(r#"[{{"key":"a",{length}}}]"#)).unwrap();
+            let span = CalendarSpan { months, days, ..CalendarSpan::default() };
+            assert_eq!(found[0].length, Some(span), "{length}");
+        }
+        for (specs, says) in [
+            (r#"[{"key":"a","days":0}]"#, "phase[0].days: must lie between"),
+            (r#"[{"key":"a","days":36501}]"#, "phase[0].days: must lie between"),
+            (r#"[{"key":"a","days":1,"weeks":1}]"#, "phase[0].weeks: a phase has one length"),
+            (r#"[{"key":" ","days":1}]"#, "phase[0].key: must not be empty"),
+            (r#"[{"key":"a","days":1},{"key":"a"}]"#, "phase[1].key: \"a\" stands twice"),
+            (r#"[{"key":"a"},{"key":"b"}]"#, "phase[0]: only the last phase"),
+        ] {
+            let said = phases(specs).unwrap_err();
+            assert!(said.contains(says), "{specs} said: {said}");
+        }
+        let last = phases(r#"[{"key":"a","days":1},{"key":"b","name":"B","trial":true}]"#).unwrap();
+        assert_eq!((last[0].name.as_str(), last[1].name.as_str()), ("a", "B"));
+        assert!(!last[0].trial && last[1].trial && last[1].length.is_none());
+    }
+
+    #[test]
+    fn phases_of_one_kind_are_counted_together_and_a_change_of_kind_begins_anew() {
+        let ends = |phases: &str| -> Vec<String> {
+            let json = format!(
+                r#"{{"key":"p","interval":"month","phase":{phases},"charge":[{{"key":"f","model":"flat","amount":1}}]}}"#
+            );
+            let spec: PlanSpec = serde_json::from_str(&json).unwrap();
+            let plan = Plan::try_from(&spec).unwrap();
+            let start = "2026-01-31T00:00:00Z".parse().unwrap();
+            let periods = plan.phase_periods(start, &Zone::utc()).unwrap();
+            periods.iter().map(|(period, _)| period.end.to_string()[..10].to_owned()).collect()
+        };
+        let months = r#"[{"key":"a","months":1},{"key":"b","months":1}]"#;
+        assert_eq!(ends(months), ["2026-02-28", "2026-03-31"]);
+        let days = r#"[{"key":"a","days":10},{"key":"b","days":10}]"#;
+        assert_eq!(ends(days), ["2026-02-10", "2026-02-20"]);
+        let mixed = r#"[{"key":"a","months":1},{"key":"b","days":3},{"key":"c","months":1}]"#;
+        assert_eq!(ends(mixed), ["2026-02-28", "2026-03-03", "2026-04-03"]);
+    }
+
+    #[test]
+    fn a_phase_that_begins_where_clocks_jump_over_midnight_ends_at_midnight() {
+        let json = r#"{"key":"p","interval":"month","phase":[{"key":"a","days":14}],"charge":[{"key":"f","model":"flat","amount":1}]}"#;
+        let spec: PlanSpec = serde_json::from_str(json).unwrap();
+        let plan = Plan::try_from(&spec).unwrap();
+        // On 6 September 2026 clocks in Santiago go from 24:00 to 01:00, UTC-4 to UTC-3.
+        let zone: Zone = "America/Santiago".parse().unwrap();
+        let start = "2026-09-06T01:00:00-03:00".parse().unwrap();
+        let (period, _) = plan.phase_periods(start, &zone).unwrap()[0];
+        assert_eq!(period, Period::new(start, "2026-09-20T00:00:00-03:00".parse().unwrap()));
+    }
+}

@@ -132,3 +132,61 @@ pub fn conversion_factor(
         .div(&divide.unwrap_or(Quantity::ONE).exact())
         .map_err(|error: ExactError| SpecError::new("divide", error.to_string()))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn exact(text: &str) -> Exact {
+        Exact::parse(text).unwrap()
+    }
+
+    fn preparation(keys: &str) -> Result<Preparation, String> {
+        let json = format!(r#"{{"key":"u","model":"per_unit","unit_price":1{keys}}}"#);
+        let spec: ChargeSpec = serde_json::from_str(&json).unwrap();
+        Preparation::try_from(&spec).map_err(|error| error.to_string())
+    }
+
+    fn prepared(keys: &str, metered: &str) -> (String, bool, bool) {
+        let done = preparation(keys).unwrap().prepare(&exact(metered));
+        (done.units.to_string(), done.credit, done.clamped)
+    }
+
+    #[test]
+    fn units_are_converted_rounded_and_keep_their_sign_aside() {
+        let plain = |units: &str| (units.to_owned(), false, false);
+        assert_eq!(prepared("", "7"), plain("7"));
+        assert_eq!(prepared("", "0"), plain("0"));
+        assert_eq!(prepared("", "-7"), ("7".to_owned(), true, false));
+        let clamp = r#","negative_usage":"clamp_to_zero""#;
+        assert_eq!(prepared(clamp, "-7"), ("0".to_owned(), false, true));
+        assert_eq!(prepared(clamp, "7"), plain("7"));
+        let kilo = r#","conversion":{"multiply":3,"divide":1000}"#;
+        assert_eq!(prepared(kilo, "500"), plain("1.5"));
+        let up = r#","conversion":{"divide":1000,"decimals":0,"rounding":"ceiling"}"#;
+        assert_eq!(prepared(up, "1001"), plain("2"));
+    }
+
+    #[test]
+    fn a_conversion_that_cannot_be_is_refused() {
+        let conversion = |keys: &str| preparation(&format!(r#","conversion":{{{keys}}}"#));
+        for decimals in ["28", "-28"] {
+            let keys = format!(r#""multiply":1,"decimals":{decimals},"rounding":"floor""#);
+            assert!(conversion(&keys).is_ok(), "{decimals}");
+        }
+        for (keys, says) in [
+            (r#""multiply":1,"decimals":29,"rounding":"floor""#, "between -28 and 28"),
+            (r#""multiply":1,"decimals":-29,"rounding":"floor""#, "between -28 and 28"),
+            (r#""multiply":1,"decimals":2"#, "go together"),
+            (r#""multiply":1,"rounding":"floor""#, "go together"),
+            (r#""multiply":0"#, "multiply: must be above zero"),
+            (r#""multiply":-1"#, "multiply: must be above zero"),
+            (r#""divide":0"#, "divide: must be above zero"),
+            ("", "say `multiply` or `divide`"),
+        ] {
+            let said = conversion(keys).unwrap_err();
+            assert!(said.contains(says), "{keys} said: {said}");
+        }
+        assert!(preparation(r#","included":-1"#).unwrap_err().starts_with("included"));
+    }
+}

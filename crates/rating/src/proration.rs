@@ -143,4 +143,25 @@ mod tests {
             assert_eq!(before.add(&after), Exact::ONE);
         }
     }
+
+    #[test]
+    fn what_lies_outside_is_nothing_and_an_empty_period_has_no_parts() {
+        let zone = Zone::utc();
+        let hour = |hour: u32| at(&format!("2026-03-10T{hour:02}:00:00Z"));
+        let period = Period::new(hour(0), hour(8));
+        let of = |part: Period, basis| fraction(&part, &period, basis, &zone).unwrap();
+        for basis in [ProrationBasis::Second, ProrationBasis::Day, ProrationBasis::None] {
+            assert_eq!(of(Period::new(hour(8), hour(9)), basis), Exact::ZERO);
+            let empty = Period::new(hour(1), hour(1));
+            let refused = fraction(&period, &empty, basis, &zone).unwrap_err();
+            assert_eq!(refused, ProrationError::EmptyPeriod(empty));
+        }
+        // No midnight lies inside, so there are no days to count.
+        let quarter = Period::new(hour(6), hour(9));
+        assert_eq!(of(quarter, ProrationBasis::Day), Exact::ratio(1, 4).unwrap());
+        let days = |to: &str| local_days(hour(23), at(to), &zone).unwrap();
+        assert_eq!(days("2026-03-10T23:59:59Z"), 0);
+        assert_eq!(days("2026-03-11T00:00:00Z"), 1);
+        assert_eq!(days("2026-04-10T00:00:00Z"), 31);
+    }
 }

@@ -153,3 +153,67 @@ pub fn check_tiers(
     }
     Ok(tiers)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn exact(text: &str) -> Exact {
+        Exact::parse(text).unwrap()
+    }
+
+    fn checked(json: &str, required: bool) -> Result<Vec<Tier>, String> {
+        let specs: Vec<TierSpec> = serde_json::from_str(json).unwrap();
+        check_tiers(&specs, "unit_price", |tier| tier.unit_price, required)
+            .map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn a_tier_is_open_below_and_closed_above() {
+        let json = r#"[{"up_to":10,"unit_price":1},{"up_to":20,"unit_price":2},{"unit_price":3}]"#;
+        let tiers = checked(json, true).unwrap();
+        let bounds: Vec<_> = tiers.iter().map(|tier| (tier.above, tier.up_to)).collect();
+        let (ten, twenty) = (Quantity::from(10), Quantity::from(20));
+        assert_eq!(bounds, [(0.into(), Some(ten)), (ten, Some(twenty)), (twenty, None)]);
+        let [_, middle, last] = &tiers[..] else { panic!("three tiers") };
+        let overlap = |tier: &Tier, from, to| tier.overlap(&exact(from), &exact(to)).to_string();
+        assert_eq!(overlap(middle, "0", "10"), "0");
+        assert_eq!(overlap(middle, "0", "15"), "5");
+        assert_eq!(overlap(middle, "12", "30"), "8");
+        assert_eq!(overlap(middle, "25", "30"), "0");
+        assert_eq!(overlap(last, "0", "30"), "10");
+        let half = exact("0.5");
+        let scaled = middle.overlap_scaled(&exact("0"), &exact("9"), Some(&half));
+        assert_eq!(scaled, exact("4"), "from 5 to 9 of (5, 10]");
+        assert!(middle.holds(&exact("20"), None) && !middle.holds(&exact("20.1"), None));
+        assert!(
+            middle.holds(&exact("10"), Some(&half)) && !middle.holds(&exact("11"), Some(&half))
+        );
+        assert!(last.holds(&exact("1000000"), Some(&half)));
+    }
+
+    #[test]
+    fn mistakes_in_tiers_name_tier_and_key() {
+        for (json, says) in [
+            ("[]", "tiers: at least one"),
+            (r#"[{"up_to":0,"unit_price":1},{"unit_price":1}]"#, "tiers[0].up_to: 0 does not lie"),
+            (
+                r#"[{"up_to":5,"unit_price":1},{"up_to":5,"unit_price":1},{"unit_price":1}]"#,
+                "tiers[1].up_to: 5 does not lie",
+            ),
+            (r#"[{"up_to":5,"unit_price":1}]"#, "tiers[0].up_to: the last tier must be open"),
+            (r#"[{"unit_price":1},{"unit_price":1}]"#, "tiers[0].up_to: only the last tier"),
+            (r#"[{}]"#, "tiers[0].unit_price: is missing"),
+            (r#"[{"unit_price":-1}]"#, "tiers[0].unit_price: must not be negative"),
+            (r#"[{"unit_price":1,"flat_fee":-1}]"#, "tiers[0].flat_fee: must not be negative"),
+            (r#"[{"unit_price":1,"rate":1}]"#, "tiers[0].rate: is not used"),
+            (r#"[{"unit_price":1,"block_size":1}]"#, "tiers[0].block_size: is not used"),
+        ] {
+            let said = checked(json, true).unwrap_err();
+            assert!(said.contains(says), "{json} said: {said}");
+        }
+        let fee_alone = checked(r#"[{"flat_fee":7}]"#, true).unwrap();
+        assert_eq!((fee_alone[0].unit_price, fee_alone[0].flat_fee), (0.into(), 7.into()));
+        assert!(checked("[{}]", false).is_ok(), "where no price is needed");
+    }
+}

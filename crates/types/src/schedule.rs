@@ -119,7 +119,8 @@ pub struct CalendarSpan {
 
 impl CalendarSpan {
     /// The instant this span after `at`: first the months, then the days, both on the calendar of
-    /// `zone` with the local time of day kept, then the elapsed time.
+    /// `zone` with the local time of day kept, then the elapsed time. The first instant of a day
+    /// counts as its midnight, also where clocks jump over that midnight.
     ///
     /// # Errors
     /// When the date leaves the years that can be computed with.
@@ -130,7 +131,10 @@ impl CalendarSpan {
         } else {
             let months = Span::new().try_months(self.months).map_err(|_| out())?;
             let days = Span::new().try_days(self.days).map_err(|_| out())?;
-            let local = zone.civil(at)?.checked_add(months).map_err(|_| out())?;
+            let local = zone.civil(at)?;
+            let midnight = local.date().at(0, 0, 0, 0);
+            let local = if zone.instant(midnight)? == at { midnight } else { local };
+            let local = local.checked_add(months).map_err(|_| out())?;
             zone.instant(local.checked_add(days).map_err(|_| out())?)?
         };
         moved.micros().checked_add(self.micros).map(Timestamp::from_micros).ok_or_else(out)

@@ -74,10 +74,38 @@ fn scopes_that_ask_for_nothing_or_too_much_are_refused() {
     assert!(refused(CreditScope::Lines(vec![(2, None)])).contains("no line 3"));
     assert!(refused(CreditScope::Lines(vec![(0, Some(usd(1201)))])).contains("12.00 USD is left"));
     assert!(refused(CreditScope::Net(vec![(1, usd(501))])).contains("5.00 USD is left"));
+    assert!(refused(CreditScope::Net(vec![(2, usd(1))])).contains("no line 3"));
     let all = note(&invoice, &[], CreditScope::Full).unwrap();
     assert_eq!(all.total, usd(1800));
     let nothing = note(&invoice, &[all], CreditScope::Full);
     assert_eq!(nothing.unwrap_err(), CreditNoteError::Nothing);
+}
+
+#[test]
+fn all_that_is_left_can_be_asked_for_and_a_part_keeps_the_shares() {
+    let invoice = invoice(&[1000, 500], &["20"], TaxMode::Exclusive);
+    let told = |scope| {
+        let note = note(&invoice, &[], scope).unwrap();
+        let lines = note.lines.iter().map(|line| (line.line, line.amount, line.taxes[0]));
+        lines.collect::<Vec<_>>()
+    };
+    let whole = [(0, usd(1000), usd(200)), (1, usd(500), usd(100))];
+    assert_eq!(told(CreditScope::Amount(usd(1800))), whole);
+    assert_eq!(told(CreditScope::Lines(vec![(0, Some(usd(1200)))])), whole[..1]);
+    assert_eq!(told(CreditScope::Lines(vec![(1, None)])), whole[1..]);
+    assert_eq!(told(CreditScope::Net(vec![(1, usd(500))])), whole[1..]);
+    let half = [(0, usd(500), usd(100)), (1, usd(250), usd(50))];
+    assert_eq!(told(CreditScope::Amount(usd(900))), half);
+    assert_eq!(told(CreditScope::Lines(vec![(0, Some(usd(600)))])), half[..1]);
+}
+
+#[test]
+fn an_invoice_of_zero_or_below_has_nothing_to_credit() {
+    for lines in [[1000, -1000], [500, -1000]] {
+        let invoice = invoice(&lines, &["20"], TaxMode::Exclusive);
+        let refused = note(&invoice, &[], CreditScope::Full).unwrap_err();
+        assert_eq!(refused, CreditNoteError::Nothing, "{lines:?}");
+    }
 }
 
 #[test]
@@ -108,8 +136,15 @@ proptest! {
                 0 => CreditScope::Amount(usd(cents)),
                 at => CreditScope::Lines(vec![(at % lines.len(), Some(usd(cents)))]),
             };
-            if let Ok(one) = note(&invoice, &notes, scope) {
-                notes.push(one);
+            match note(&invoice, &notes, scope) {
+                Ok(one) => {
+                    prop_assert_eq!(one.total, usd(cents), "a note gives what was asked for");
+                    notes.push(one);
+                }
+                Err(CreditNoteError::TooMuch { asked, left, .. }) => {
+                    prop_assert!(asked.exact() > left.exact());
+                }
+                Err(other) => prop_assert!(false, "{}", other),
             }
         }
         if let Ok(rest) = note(&invoice, &notes, CreditScope::Full) {

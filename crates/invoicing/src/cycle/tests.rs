@@ -40,6 +40,8 @@ fn a_start_in_mid_month_has_a_short_first_period() {
     let first = due[1].closes.unwrap();
     assert_eq!(first, Period::new(at("2026-10-12T00:00:00+02:00"), october.1));
     assert_eq!(due[1].closes_full.unwrap().start, october.0);
+    let odd = cycles.due(october.0, at("2026-11-10T12:00:00+01:00")).unwrap();
+    assert_eq!(odd, due, "the walk ends with the run, also where no cycle falls on its end");
 }
 
 #[test]
@@ -245,5 +247,131 @@ fn a_yearly_fee_begins_at_a_cycle_also_when_the_zone_changes() {
             }
             assert_eq!(begun, [0, 12, 24, 36], "{from} {to}");
         }
+    }
+}
+
+#[test]
+fn a_short_life_from_its_opening_to_its_last_settlement() {
+    let cycles = cycles("calendar", "2026-01-01", Some("2026-03-01"));
+    let zone: Zone = "Europe/Berlin".parse().unwrap();
+    let first = |text: &str| zone.instant(day(text).at(0, 0, 0, 0)).unwrap();
+    let (start, end) = (first("2026-01-01"), first("2026-03-01"));
+    assert_eq!((cycles.start(), cycles.end()), (start, Some(end)));
+    let due = |from: &str, to: &str| -> Vec<u32> {
+        let due = cycles.due(first(from), first(to)).unwrap();
+        due.iter().map(|cycle| cycle.number).collect()
+    };
+    assert_eq!(due("2025-12-01", "2026-01-01"), [0; 0], "an opening falls into its own month");
+    assert_eq!(due("2025-12-01", "2026-01-02"), [0]);
+    assert_eq!(due("2026-01-01", "2026-02-01"), [0, 1]);
+    assert_eq!(due("2026-01-02", "2026-01-31"), [0; 0]);
+    assert_eq!(due("2026-02-01", "2026-03-01"), [2]);
+    assert_eq!(due("2026-03-01", "2026-04-01"), [3]);
+    assert_eq!(due("2027-02-01", "2027-03-01"), [14]);
+    assert_eq!(due("2027-03-01", "2028-03-01"), [0; 0], "a year of settlements and no more");
+    assert_eq!(due("2025-12-01", "2028-03-01"), (0..=14).collect::<Vec<u32>>());
+    let at = |number| cycles.cycle(number).unwrap().unwrap();
+    let (january, february) = (Period::new(start, first("2026-02-01")), first("2026-02-01"));
+    let closing =
+        |number| (at(number).at, at(number).closes, at(number).opens, at(number).settles());
+    assert_eq!(closing(0), (start, None, Some(january), false));
+    assert_eq!(closing(1), (february, Some(january), Some(Period::new(february, end)), false));
+    assert_eq!(closing(2), (end, Some(Period::new(february, end)), None, false));
+    assert_eq!(closing(3), (first("2026-04-01"), None, None, true));
+    let covers = |at| cycles.period_at(at).unwrap();
+    assert_eq!((covers(start.plus_micros(-1)), covers(start)), (None, Some(0)));
+    assert_eq!((covers(end.plus_micros(-1)), covers(end)), (Some(1), None));
+    assert_eq!(cycles.period(2).unwrap(), None);
+}
+
+#[test]
+fn a_day_and_an_instant_are_read_in_the_zone_that_holds_then() {
+    let (berlin, tokyo): (Zone, Zone) =
+        ("Europe/Berlin".parse().unwrap(), "Asia/Tokyo".parse().unwrap());
+    let mut subscription = subscription("2026-01-15");
+    subscription.zone = Some(berlin.clone());
+    let what = ChangeKind::Zone { zone: tokyo.clone() };
+    subscription.change(Change { on: day("2026-03-10"), what });
+    let cycles = Cycles::with::<CycleError>(&subscription, &tokyo, |_, _| {
+        Ok(rhythm(IntervalUnit::Month, Alignment::Calendar))
+    })
+    .unwrap();
+    // The open period, March, ends where Berlin's does.
+    let switch = at("2026-04-01T00:00:00+02:00");
+    assert_eq!(cycles.zone_at(switch.plus_micros(-1)), berlin);
+    assert_eq!(cycles.zone_at(switch), tokyo);
+    assert_eq!(cycles.zone_at(Timestamp::MIN), berlin, "before the start");
+    let instant = |text: &str| cycles.instant(day(text)).unwrap();
+    assert_eq!(instant("2026-03-20"), at("2026-03-20T00:00:00+01:00"));
+    assert_eq!(instant("2026-04-20"), at("2026-04-20T00:00:00+09:00"));
+    assert_eq!(instant("2026-01-01"), at("2026-01-01T00:00:00+01:00"), "before the start");
+    assert_eq!(cycles.period(2).unwrap().unwrap().0.end, switch);
+    assert_eq!(cycles.period(3).unwrap().unwrap().0.end, at("2026-05-01T00:00:00+09:00"));
+}
+
+#[test]
+fn a_fee_year_turns_at_the_midnight_of_the_new_zone() {
+    let (west, east) = ("America/Los_Angeles", "Europe/Berlin");
+    // Between the two midnights the year has begun in Berlin and not in Los Angeles.
+    let between = at("2027-01-01T03:00:00+01:00");
+    for (from, to, years) in [
+        (east, west, ["2026-01-01T00:00:00+01:00", "2027-01-01T00:00:00-08:00"]),
+        (west, east, ["2027-01-01T00:00:00+01:00", "2028-01-01T00:00:00+01:00"]),
+    ] {
+        let mut subscription = subscription("2026-01-01");
+        subscription.zone = Some(from.parse().unwrap());
+        let zone: Zone = to.parse().unwrap();
+        let what = ChangeKind::Zone { zone: zone.clone() };
+        subscription.change(Change { on: day("2026-05-10"), what });
+        let cycles = Cycles::with::<CycleError>(&subscription, &zone, |_, _| {
+            Ok(rhythm(IntervalUnit::Month, Alignment::Calendar))
+        })
+        .unwrap();
+        let year = Interval::one(IntervalUnit::Year);
+        let (fee, full) = cycles.fee_period(between, year).unwrap().unwrap();
+        let [start, end] = years.map(at);
+        assert_eq!((fee, full), (Period::new(start, end), Period::new(start, end)), "{to}");
+    }
+}
+
+#[test]
+fn only_a_stub_is_given_away() {
+    let free = |start: &str, zone: Option<&str>| {
+        let rhythm = Rhythm {
+            first_period: FirstPeriod::Free,
+            ..rhythm(IntervalUnit::Month, Alignment::Calendar)
+        };
+        let mut subscription = subscription(start);
+        if let Some(zone) = zone {
+            let what = ChangeKind::Zone { zone: zone.parse().unwrap() };
+            subscription.change(Change { on: day("2026-03-10"), what });
+        }
+        let cycles =
+            Cycles::with::<CycleError>(&subscription, &Zone::utc(), |_, _| Ok(rhythm)).unwrap();
+        (0..4).map(|n| cycles.is_free(n).unwrap()).collect::<Vec<bool>>()
+    };
+    assert_eq!(free("2026-02-01", None), [false; 4], "a whole first period is paid");
+    assert_eq!(free("2026-02-20", None), [true, false, false, false]);
+    for zone in ["Asia/Tokyo", "America/Los_Angeles"] {
+        assert_eq!(free("2026-02-01", Some(zone)), [false; 4], "nor does a new zone give any");
+    }
+}
+
+#[test]
+fn a_zone_named_on_a_boundary_holds_from_it() {
+    let (berlin, tokyo): (Zone, Zone) =
+        ("Europe/Berlin".parse().unwrap(), "Asia/Tokyo".parse().unwrap());
+    for (on, from) in [("2026-03-31", "2026-04-01"), ("2026-04-01", "2026-04-01")] {
+        let mut subscription = subscription("2026-02-01");
+        subscription.zone = Some(berlin.clone());
+        subscription.change(Change { on: day(on), what: ChangeKind::Zone { zone: tokyo.clone() } });
+        let cycles = Cycles::with::<CycleError>(&subscription, &tokyo, |_, _| {
+            Ok(rhythm(IntervalUnit::Month, Alignment::Calendar))
+        })
+        .unwrap();
+        let switch = berlin.instant(day(from).at(0, 0, 0, 0)).unwrap();
+        assert_eq!(cycles.zone_at(switch.plus_micros(-1)), berlin, "{on}");
+        assert_eq!(cycles.zone_at(switch), tokyo, "{on}");
+        assert_eq!(cycles.period_at(switch).unwrap(), Some(2), "{on}");
     }
 }
