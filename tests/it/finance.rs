@@ -207,9 +207,9 @@ fn prepaid_credit_units_and_parts_of_a_cycle() {
         .shows(&["s/e1", "150"]);
     // 700 − 150 granted − 100 included = 450 × 0.10: above the threshold of 40.
     let billed = at(&place, "2026-10-06T00:00:00Z", &["bill", "--thresholds"]);
-    assert_eq!(billed[0]["subscription"], "team");
+    assert_eq!(billed["billed"][0]["subscription"], "team");
     let again = at(&place, "2026-10-06T00:00:00Z", &["bill", "--thresholds"]);
-    assert_eq!(again, json!([]));
+    assert_eq!(again, json!({"billed": [], "held": []}));
     let early = ["--now", "2026-10-06T01:00:00Z", "bill", "team"];
     place.run(&early).refused(1, &["nothing is to be billed"]);
     run(&place, "2026-11-02T00:00:00Z", "2026-10");

@@ -81,7 +81,7 @@ async fn with_store(
         Command::Ingest(ingest) => ingest::run(engine, config, &ingest, out).await,
         Command::Usage(usage) => usage::run(engine, &usage, out).await,
         Command::Run(run) => run::run(engine, config, &run, out).await,
-        Command::Invoice(command) => invoice::run(engine, command, out).await,
+        Command::Invoice(command) => invoice::run(engine, config, command, out).await,
         Command::Customer(command) => customer::run(engine, command, out).await,
         Command::Subscription(command) => subscription::run(engine, command, out).await,
         Command::Payment(command) => payment::run(engine, command, out).await,
@@ -89,7 +89,7 @@ async fn with_store(
         Command::Grant(command) => grant::run(engine, command, out).await,
         Command::Dunning(command) => after::dunning(engine, command, out).await,
         Command::Bill { subscription, thresholds: _ } => {
-            after::bill(engine, subscription, out).await
+            after::bill(engine, config, subscription, out).await
         }
         Command::Consolidate { period, list: _ } => after::consolidate(engine, period, out).await,
         Command::Clock(command) => after::clock(engine, config, command, out).await,

@@ -52,6 +52,17 @@ pub(crate) struct Config {
     pub(crate) series: String,
 }
 
+impl Config {
+    /// How invoices are made: bounds and series as configured.
+    pub(crate) fn run_options(&self) -> counterfoil_engine::run::RunOptions {
+        counterfoil_engine::run::RunOptions {
+            bounds: self.bounds,
+            series: self.series.clone(),
+            ..counterfoil_engine::run::RunOptions::default()
+        }
+    }
+}
+
 fn read_file(path: &Path) -> Result<FileConfig, CliError> {
     let text =
         std::fs::read_to_string(path).map_err(|error| CliError::file(path.display(), error))?;

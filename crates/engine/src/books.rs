@@ -242,7 +242,7 @@ impl Engine {
             same_rhythm(book, other)?;
         }
         self.refuse_rewriting_history(&known, book).await?;
-        let now = self.clock.now();
+        let now = self.now();
         let mut commit = Commit::default();
         for spec in &book.spec.meters {
             self.check_meter(&known, spec)?;

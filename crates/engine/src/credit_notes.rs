@@ -208,7 +208,7 @@ impl Engine {
             let to = InvoiceState::Paid;
             commit.writes.push(Write::MoveInvoice { invoice: invoice.id, to });
         }
-        let commit = commit.fact(
+        let commit = commit.told(
             "credit_note.issued",
             format!("credit_note.issued/{}", request.id),
             at,

@@ -270,7 +270,7 @@ impl Engine {
                 let key = format!("expired/{}", grant.id);
                 let post = Write::Post(vec![posting(&grant, key, gone, now, "expired")]);
                 let carried = Quantity::try_from(&carried)?;
-                let commit = Commit::of(post).fact(
+                let commit = Commit::of(post).told(
                     "grant.expired",
                     format!("grant.expired/{}", grant.id),
                     now,

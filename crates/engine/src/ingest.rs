@@ -34,7 +34,7 @@ impl Engine {
         events: Vec<Event>,
         options: IngestOptions,
     ) -> Result<Vec<Receipt>, EngineError> {
-        let now = self.clock.now();
+        let now = self.now();
         let prepared = events.into_iter().map(|event| self.prepare(event, options, now)).collect();
         self.append_prepared(prepared, now).await
     }
@@ -43,8 +43,11 @@ impl Engine {
     /// previous batch is being written.
     #[must_use]
     pub fn prepare(&self, event: Event, options: IngestOptions, now: Timestamp) -> Prepared {
-        let time = event.time.unwrap_or(now);
-        let verdict = self.tenant.guards.check(time, now, options.backfill);
+        // A customer's test clock moves its window; the time a row is recorded is the tenant's.
+        let verdict = event.time.map_or(Ok(()), |time| {
+            let here = self.clocks.of(&event.customer).unwrap_or(now);
+            self.tenant.guards.check(time, here, options.backfill)
+        });
         let pending = Pending::new(&self.tenant, event);
         match verdict {
             Ok(()) => Prepared::Ready(pending),

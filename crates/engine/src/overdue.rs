@@ -81,7 +81,7 @@ impl Engine {
                         commit.writes.push(Write::MoveInvoice { invoice: id, to });
                         let body = serde_json::json!({"invoice": id, "due_at": due});
                         let key = format!("invoice.overdue/{id}");
-                        commit = commit.fact("invoice.overdue", key, now, body);
+                        commit = commit.told("invoice.overdue", key, now, body);
                     }
                     let (mut reached, mut keys) = (Vec::new(), Vec::new());
                     for step in steps_reached(&steps, due, now) {
@@ -93,7 +93,7 @@ impl Engine {
                             "invoice": id, "step": step.name, "after_days": step.after_days,
                         });
                         keys.push(key.clone());
-                        commit = commit.fact("dunning.step", key, now, body);
+                        commit = commit.told("dunning.step", key, now, body);
                         reached.push((id, step.name.clone()));
                     }
                     if commit.facts.is_empty() {

@@ -236,7 +236,7 @@ impl Engine {
             applied.to_balance = left;
         }
         commit.writes.push(Write::Post(posted));
-        let commit = commit.fact(
+        let commit = commit.told(
             "payment.recorded",
             format!("payment.recorded/{}", payment.id),
             at,
@@ -374,7 +374,7 @@ impl Engine {
         };
         let mut commit = Commit::of(Write::Issue { document, series: None });
         commit.writes.push(Write::Post(vec![moved.posting()?]));
-        let commit = commit.fact("refund.recorded", format!("refund.recorded/{id}"), at, body);
+        let commit = commit.told("refund.recorded", format!("refund.recorded/{id}"), at, body);
         Ok(self.store.commit(&self.tenant.id, &commit).await?)
     }
 

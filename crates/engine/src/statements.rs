@@ -89,7 +89,7 @@ impl Engine {
             };
             let year = month.label().split('-').next().unwrap_or_default();
             let series = Some(format!("CON-{year}-"));
-            let commit = Commit::of(Write::Issue { document, series }).fact(
+            let commit = Commit::of(Write::Issue { document, series }).told(
                 "consolidated.issued",
                 format!("consolidated.issued/{id}"),
                 at,

@@ -8,7 +8,7 @@ use crate::{
     Engine, EngineError,
     draft::{As, Outcome},
     postings::{self, Move, raced},
-    run::TERMS_DAYS,
+    run::{RunOptions, TERMS_DAYS},
 };
 
 impl Engine {
@@ -65,7 +65,7 @@ impl Engine {
             let mut commit =
                 Commit::of(Write::MoveInvoice { invoice: *id, to: InvoiceState::Void });
             commit.writes.push(Write::Post(posted));
-            let commit = commit.fact(
+            let commit = commit.told(
                 "invoice.voided",
                 format!("invoice.voided/{id}"),
                 at,
@@ -84,7 +84,11 @@ impl Engine {
     ///
     /// # Errors
     /// When it is not void, or was reissued already.
-    pub async fn reissue_invoice(&self, id: &InvoiceId) -> Result<Invoice, EngineError> {
+    pub async fn reissue_invoice(
+        &self,
+        id: &InvoiceId,
+        options: &RunOptions,
+    ) -> Result<Invoice, EngineError> {
         let voided = self.invoice(id).await?;
         if voided.state != InvoiceState::Void {
             return Err(EngineError::refused(format!(
@@ -114,7 +118,7 @@ impl Engine {
         let job =
             Job { cycle, revision: body.revision + 1, part: body.part, until: body.inputs.until };
         let draft = self.compute_alone(&books, &account, &job).await?;
-        self.finalize_alone(draft, "reissued").await
+        self.finalize_alone(draft, "reissued", options).await
     }
 
     /// Gives an invoice up. What is open stays on record, and a late payment is still taken.
@@ -150,18 +154,28 @@ impl Engine {
     }
 
     /// Computes one invoice outside a run.
-    pub(crate) async fn compute_alone(
+    async fn compute_alone(
         &self,
         books: &crate::Books,
         account: &crate::draft::Account,
         job: &Job,
     ) -> Result<Invoice, EngineError> {
+        self.try_alone(books, account, job).await?.map_err(EngineError::refused)
+    }
+
+    /// Computes one invoice outside a run, or says why there is nothing to bill.
+    pub(crate) async fn try_alone(
+        &self,
+        books: &crate::Books,
+        account: &crate::draft::Account,
+        job: &Job,
+    ) -> Result<Result<Invoice, &'static str>, EngineError> {
         for _ in 0..postings::TRIES {
             let known = self.known(account, job, true, true).await?;
             let view = self.lane_view(self.tenant.lane_of(&account.customer.id)).await?;
             match self.compute(books, account, &job.cycle, &known, As::Of(&view)).await? {
-                Outcome::Invoice(body) => return Ok(Invoice::draft(*body)?),
-                Outcome::Nothing(why) => return Err(EngineError::refused(why)),
+                Outcome::Invoice(body) => return Ok(Ok(Invoice::draft(*body)?)),
+                Outcome::Nothing(why) => return Ok(Err(why)),
                 Outcome::Moved => {}
             }
         }
@@ -173,6 +187,7 @@ impl Engine {
         &self,
         draft: Invoice,
         cause: &str,
+        options: &RunOptions,
     ) -> Result<Invoice, EngineError> {
         let at = self.now_of(&draft.body.customer);
         let year = draft.body.zone.civil(at)?.year();
@@ -185,7 +200,7 @@ impl Engine {
         let mut commit = Commit::of(Write::PutDraft(Box::new(draft)));
         commit.writes.push(Write::Finalize {
             invoice: id,
-            series: format!("INV-{year}-"),
+            series: format!("{}-{year}-", options.series),
             at,
             due_at: at.plus_micros(days * DAY_MICROS),
         });

@@ -12,7 +12,7 @@ use crate::{
     error::{StepError, commit_error, store_error},
     finalize, journal,
     open::PostgresStore,
-    rows::get,
+    rows::{self, get},
     runs,
 };
 
@@ -116,6 +116,19 @@ async fn apply(tx: &mut PgConnection, tenant: i64, write: &Write) -> Result<(), 
             documents::issue(tx, tenant, document, series.as_deref()).await
         }
         Write::Post(postings) => documents::post(tx, tenant, postings).await,
+        Write::Queue { key, kind, body, at } => {
+            sqlx::query(
+                "INSERT INTO outbox (tenant, key, kind, body, created_at) VALUES ($1, $2, $3, $4, $5) ON CONFLICT (tenant, key) DO NOTHING",
+            )
+            .bind(tenant)
+            .bind(key.as_str())
+            .bind(kind.as_str())
+            .bind(rows::to_json(body)?)
+            .bind(at.micros())
+            .execute(tx)
+            .await?;
+            Ok(())
+        }
         Write::Set { key, value } => documents::set(tx, tenant, key, value.as_deref()).await,
         // Written by the page, see `finalize`.
         Write::PutDraft(_) | Write::Finalize { .. } => Ok(()),

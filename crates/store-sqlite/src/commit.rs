@@ -97,6 +97,19 @@ async fn apply(tx: &mut SqliteConnection, tenant: i64, write: &Write) -> Result<
             documents::issue(tx, tenant, document, series.as_deref()).await?;
         }
         Write::Post(postings) => documents::post(tx, tenant, postings).await?,
+        Write::Queue { key, kind, body, at } => {
+            sqlx::query(
+                "INSERT INTO outbox (tenant, key, kind, body, created_at) VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+            )
+            .bind(tenant)
+            .bind(key.as_str())
+            .bind(kind.as_str())
+            .bind(rows::to_json(body)?)
+            .bind(at.micros())
+            .execute(tx)
+            .await
+            .map_err(store_error)?;
+        }
         Write::Set { key, value } => documents::set(tx, tenant, key, value.as_deref()).await?,
         // Written by the page, see `finalize`.
         Write::PutDraft(_) | Write::Finalize { .. } => {}

@@ -69,6 +69,17 @@ pub enum Write {
     /// an account that would go below zero, or does not stand where the caller saw it, is a
     /// conflict.
     Post(Vec<Posting>),
+    /// Queues an effect to be delivered. One that is queued already stays as it is.
+    Queue {
+        /// Its key: an effect is queued once.
+        key: String,
+        /// What is to be told, for example `credit_note.issued`.
+        kind: String,
+        /// What it says, as JSON.
+        body: serde_json::Value,
+        /// When it was caused.
+        at: Timestamp,
+    },
     /// Sets or removes a setting.
     Set {
         /// Its key.
@@ -92,6 +103,18 @@ impl Commit {
     #[must_use]
     pub fn of(write: Write) -> Self {
         Self { facts: Vec::new(), writes: vec![write] }
+    }
+
+    /// Adds a fact that somebody outside is to be told: the effect is queued with it.
+    #[must_use]
+    pub fn told(mut self, kind: &str, key: String, at: Timestamp, body: serde_json::Value) -> Self {
+        self.writes.push(Write::Queue {
+            key: key.clone(),
+            kind: kind.to_owned(),
+            body: body.clone(),
+            at,
+        });
+        self.fact(kind, key, at, body)
     }
 
     /// Adds a fact.

@@ -50,25 +50,29 @@ async fn steps(engine: &Engine, out: &mut Out) -> Result<(), CliError> {
 
 pub(super) async fn bill(
     engine: &Engine,
+    config: &Config,
     subscription: Option<SubscriptionId>,
     out: &mut Out,
 ) -> Result<Verdict, CliError> {
     if let Some(id) = subscription {
-        let invoice = engine.bill_now(&id).await?;
+        let invoice = engine.bill_now(&id, &config.run_options()).await?;
         out.value(&invoice)?;
         super::invoice::show(&invoice, out)?;
         return Ok(Verdict::Done);
     }
-    let billed = engine.bill_thresholds().await?;
-    out.value(&billed)?;
-    for part in &billed {
+    let done = engine.bill_thresholds(&config.run_options()).await?;
+    out.value(&done)?;
+    for part in &done.billed {
         let number = part.number.as_deref().unwrap_or_default();
         out.line(format_args!("{}: {number} over {}", part.subscription, part.total))?;
     }
-    if billed.is_empty() {
+    for (subscription, reason) in &done.held {
+        out.line(format_args!("{subscription}: held, {reason}"))?;
+    }
+    if done.billed.is_empty() && done.held.is_empty() {
         out.line("no subscription has passed its threshold")?;
     }
-    Ok(Verdict::Done)
+    Ok(Verdict::unless(!done.held.is_empty()))
 }
 
 pub(super) async fn consolidate(

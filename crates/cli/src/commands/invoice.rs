@@ -9,10 +9,11 @@ use counterfoil_invoicing::{Invoice, InvoiceState, TaxMode, explain, explain::ex
 use counterfoil_store::InvoiceFilter;
 
 use super::Verdict;
-use crate::{args, error::CliError, human, output::Out};
+use crate::{args, config::Config, error::CliError, human, output::Out};
 
 pub(super) async fn run(
     engine: &Engine,
+    config: &Config,
     command: args::Invoice,
     out: &mut Out,
 ) -> Result<Verdict, CliError> {
@@ -52,7 +53,7 @@ pub(super) async fn run(
         }
         args::Invoice::Reissue { invoice } => {
             let invoice = find(engine, &invoice).await?;
-            let invoice = engine.reissue_invoice(&invoice.id).await?;
+            let invoice = engine.reissue_invoice(&invoice.id, &config.run_options()).await?;
             out.value(&invoice)?;
             show(&invoice, out)?;
         }

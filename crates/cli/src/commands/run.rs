@@ -25,12 +25,7 @@ pub(super) async fn run(
     for subscription in &args.accept {
         engine.subscription(subscription).await?;
     }
-    let options = RunOptions {
-        bounds: config.bounds,
-        accept: args.accept.clone(),
-        series: config.series.clone(),
-        ..RunOptions::default()
-    };
+    let options = RunOptions { accept: args.accept.clone(), ..config.run_options() };
     if args.dry_run {
         let month: Month = args.period.as_deref().unwrap_or_default().parse()?;
         let manifest = engine.dry_run(&month, &options).await?;

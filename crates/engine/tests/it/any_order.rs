@@ -128,7 +128,7 @@ async fn step(world: &World, random: &mut Random, now: Timestamp, known: &mut Ve
             let _ = engine.change_subscription(&ann, Effective::Now, ChangeKind::Resume).await;
         }
         18 => {
-            let _ = engine.bill_now(&ann).await;
+            let _ = engine.bill_now(&ann, &world.options).await;
         }
         _ => {
             let all = world.invoices().await;
@@ -137,7 +137,7 @@ async fn step(world: &World, random: &mut Random, now: Timestamp, known: &mut Ve
             if !open.is_empty() {
                 let invoice = random.pick(&open);
                 if engine.void_invoice(&invoice.id, "test").await.is_ok() {
-                    let again = engine.reissue_invoice(&invoice.id).await;
+                    let again = engine.reissue_invoice(&invoice.id, &world.options).await;
                     // Nothing may be left of a part; then nothing is missing either.
                     if let Err(error) = again {
                         assert!(error.to_string().contains("nothing"), "{error}");

@@ -16,7 +16,7 @@ use counterfoil_types::{Currency, Interval, IntervalUnit, Money, Zone, timestamp
 
 use crate::{
     contracts::{BOOK, used},
-    world::{World, at, dollars, id, subscription},
+    world::{World, at, dollars, event, id, subscription},
 };
 
 /// Ann, taxed at 20 %, with October's invoice over 100 × 0.10 + 100 + 20 % = 132.
@@ -165,10 +165,10 @@ async fn a_void_keeps_what_was_paid_and_a_reissue_knows_more() {
         (open(&world, &invoice).await, in_credit(&world, "ann").await),
         ("0.00".into(), "32.00".into())
     );
-    let again = engine.reissue_invoice(&invoice.id).await.unwrap();
+    let again = engine.reissue_invoice(&invoice.id, &world.options).await.unwrap();
     assert_eq!((again.body.revision, again.body.total), (1, dollars("144")));
     assert_eq!(again.number.as_deref(), Some("INV-2026-000004"));
-    assert_eq!(engine.reissue_invoice(&invoice.id).await.unwrap().id, again.id);
+    assert_eq!(engine.reissue_invoice(&invoice.id, &world.options).await.unwrap().id, again.id);
     // What she has in credit went to the longest due one, September's.
     assert_eq!(in_credit(&world, "ann").await, "0.00");
     world.set_clock("2026-12-02T00:00:00Z");
@@ -347,16 +347,27 @@ async fn parts_of_a_cycle_sum_to_the_whole() {
     start.quantities.insert("seats".to_owned(), 1.into());
     world.engine.start_subscription(&start).await.unwrap();
     used(&world, "ann", "2026-10-02T00:00:00Z", "9.33").await;
-    assert!(world.engine.bill_thresholds().await.unwrap().is_empty(), "below the threshold");
+    assert!(
+        world.engine.bill_thresholds(&world.options).await.unwrap().billed.is_empty(),
+        "below the threshold"
+    );
     used(&world, "ann", "2026-10-03T00:00:00Z", "40.01").await;
     world.set_clock("2026-10-04T00:00:00Z");
-    let parts = world.engine.bill_thresholds().await.unwrap();
+    let parts = world.engine.bill_thresholds(&world.options).await.unwrap().billed;
     assert_eq!(parts.len(), 1);
-    assert!(world.engine.bill_thresholds().await.unwrap().is_empty(), "once");
+    assert!(world.engine.bill_thresholds(&world.options).await.unwrap().billed.is_empty(), "once");
+    // What is out of bounds is held, as in a run; the series is the tenant's.
+    used(&world, "ann", "2026-10-05T00:00:00Z", "100").await;
+    world.set_clock("2026-10-06T00:00:00Z");
+    let mut strict = world.options.clone();
+    strict.bounds.max_total = 1.into();
+    let held = world.engine.bill_thresholds(&strict).await.unwrap();
+    assert!(held.billed.is_empty() && held.held[0].1.contains("above the bound"), "{held:?}");
     used(&world, "ann", "2026-10-20T00:00:00Z", "1.5").await;
     world.set_clock("2026-10-21T00:00:00Z");
-    let second = world.engine.bill_now(&"ann".parse().unwrap()).await.unwrap();
+    let second = world.engine.bill_now(&"ann".parse().unwrap(), &world.options).await.unwrap();
     assert_eq!(second.body.part, 2);
+    assert!(second.number.unwrap().starts_with("INV-2026-"));
     used(&world, "ann", "2026-10-30T00:00:00Z", "3.3").await;
     world.set_clock("2026-11-02T00:00:00Z");
     world.bill("2026-10").await;
@@ -369,8 +380,8 @@ async fn parts_of_a_cycle_sum_to_the_whole() {
         .map(|line| line.amount)
         .collect();
     assert_eq!(usage.len(), 3);
-    // 10 × 1 + 44.14 × 0.5
-    assert_eq!(Money::sum(Currency::USD, usage).unwrap(), dollars("32.07"));
+    // 10 × 1 + 144.14 × 0.5
+    assert_eq!(Money::sum(Currency::USD, usage).unwrap(), dollars("82.07"));
     assert!(world.problems().await.is_empty());
 }
 
@@ -495,6 +506,12 @@ async fn a_test_clock_moves_one_customer_and_never_back() {
     let engine = engine.clone().with_test_clocks().await.unwrap();
     assert_eq!(engine.now_of(&id("ann")), at("2027-01-01T00:00:00Z"));
     assert_eq!(engine.now_of(&id("bob")), at("2026-10-01T00:00:00Z"));
+    // The window of events moves with the clock of their customer, and of no other.
+    let event = |name: &str| event(name, name, "call", at("2027-01-01T00:00:00Z"));
+    let options = counterfoil_engine::ingest::IngestOptions { backfill: false };
+    let receipts = engine.ingest(vec![event("ann"), event("bob")], options).await.unwrap();
+    assert!(matches!(receipts[0], counterfoil_ledger::Receipt::Inserted { .. }), "{receipts:?}");
+    assert!(matches!(receipts[1], counterfoil_ledger::Receipt::Rejected(_)), "{receipts:?}");
     let back = engine.set_test_clock(Some(&id("ann")), Some(at("2026-12-31T00:00:00Z"))).await;
     assert!(back.unwrap_err().to_string().contains("cannot go back"));
     engine.set_test_clock(Some(&id("ann")), None).await.unwrap();

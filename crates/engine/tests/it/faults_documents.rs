@@ -83,7 +83,7 @@ async fn scenario(world: &World, store: Arc<dyn Store>) {
     until_done(async || engine.record_payment(&payment).await).await;
     until_done(async || engine.use_balances(None).await).await;
     until_done(async || engine.void_invoice(&second.id, "wrong").await).await;
-    until_done(async || engine.reissue_invoice(&second.id).await).await;
+    until_done(async || engine.reissue_invoice(&second.id, &world.options).await).await;
     let credit = CreditRequest {
         id: "c".to_owned(),
         invoice: first.id,
@@ -99,10 +99,10 @@ async fn scenario(world: &World, store: Arc<dyn Store>) {
         .await;
     // A part is a new number each time it is asked for: asking again after an answer that was
     // lost finds nothing left to bill.
-    match engine.bill_now(&ann).await {
+    match engine.bill_now(&ann, &world.options).await {
         Ok(_) => {}
         Err(error) if error.is_transient() => {
-            if let Err(error) = engine.bill_now(&ann).await {
+            if let Err(error) = engine.bill_now(&ann, &world.options).await {
                 assert!(error.to_string().contains("nothing is to be billed"), "{error}");
             }
         }
@@ -148,6 +148,10 @@ async fn state(world: &World) -> Vec<String> {
     }
     for fact in store.facts(tenant, 0, 1000).await.unwrap() {
         state.push(format!("{fact:?}"));
+    }
+    let outbox = "SELECT key || ' ' || kind || ' ' || body FROM outbox ORDER BY key";
+    for row in sqlx::query(outbox).fetch_all(world.sqlite.writer()).await.unwrap() {
+        state.push(sqlx::Row::get(&row, 0));
     }
     state.push(format!("{:?}", store.subscriptions(tenant, None, None, 9).await.unwrap()));
     state.push(format!("{:?}", store.customers(tenant, None, 9).await.unwrap()));

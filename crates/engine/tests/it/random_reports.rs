@@ -151,7 +151,7 @@ async fn act(world: &World, random: &mut Random, number: usize) {
             let _ = engine.change_subscription(&contract, Effective::Now, what).await;
         }
         (3, _) => {
-            let _ = engine.bill_now(&contract).await;
+            let _ = engine.bill_now(&contract, &world.options).await;
         }
         (4 | 5, Some(invoice)) => {
             let amount = cents(1 + random.below(4_000));
@@ -187,7 +187,7 @@ async fn act(world: &World, random: &mut Random, number: usize) {
         (8, Some(invoice)) => {
             let _ = engine.void_invoice(&invoice.id, reason).await;
             if random.chance(60) {
-                let _ = engine.reissue_invoice(&invoice.id).await;
+                let _ = engine.reissue_invoice(&invoice.id, &world.options).await;
             }
         }
         (9, Some(invoice)) => {

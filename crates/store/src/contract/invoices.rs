@@ -157,4 +157,16 @@ pub async fn finalization_queues_one_effect(
         write(&store, &tenant, finalize(&draft, "A-")).await.unwrap();
         assert_eq!(queued(&tenant.id).await, 1);
     }
+    // So is any other effect, with the fact that caused it.
+    let told = crate::Commit::default().told("k", "k/1".into(), NOW, serde_json::json!({"n": 1}));
+    let mut failing = told.clone();
+    failing.writes.push(Write::DropDraft(draft.id));
+    assert_conflict(store.commit(&tenant.id, &failing).await);
+    assert_eq!(queued(&tenant.id).await, 1);
+    for _ in 0..2 {
+        store.commit(&tenant.id, &told).await.unwrap();
+        assert_eq!(queued(&tenant.id).await, 2);
+    }
+    let facts = store.facts(&tenant.id, 0, 9).await.unwrap();
+    assert_eq!(facts.iter().filter(|recorded| recorded.fact.kind == "k").count(), 1);
 }
