@@ -31,9 +31,9 @@ use std::{
 };
 
 use counterfoil_ledger::{LaneId, Receipt};
-use counterfoil_store::{Pending, StoreError, Tenant};
+use counterfoil_store::{Pending, Seen, StoreError, Tenant};
 use counterfoil_types::{Digest, Timestamp};
-use sqlx::PgConnection;
+use sqlx::{PgConnection, Postgres, Transaction};
 use uuid::Uuid;
 
 use self::{
@@ -117,6 +117,50 @@ pub(crate) async fn append(
     queue::submit(store, tenant.number, batch).await
 }
 
+/// Appends a customer's events if none of its came after what was seen. It goes by itself: what
+/// was decided holds for the head it was decided on, which a group would move.
+pub(crate) async fn append_after(
+    store: &PostgresStore,
+    tenant: &Tenant,
+    batch: &[Pending],
+    now: Timestamp,
+    seen: &Seen,
+) -> Result<Option<Vec<Receipt>>, StoreError> {
+    let mut batch = Batch { staged: Staged::new(tenant, batch, now)?, taken: Taken::new() };
+    let mut last = StoreError::Unavailable("the batch was not tried".to_owned());
+    for _ in 0..TRIES {
+        match try_append_after(store, &mut batch, seen).await {
+            Ok(receipts) => return Ok(receipts),
+            Err(StepError::Store(error)) => return Err(error),
+            Err(StepError::Again(error)) => last = error,
+        }
+    }
+    Err(last)
+}
+
+async fn try_append_after(
+    store: &PostgresStore,
+    batch: &mut Batch,
+    seen: &Seen,
+) -> Result<Option<Vec<Receipt>>, StepError> {
+    let mut tx = store.begin().await?;
+    let heads = lock(&mut tx, vec![seen.lane.0]).await?;
+    let moved = sqlx::query(
+        "SELECT 1 FROM usage_event WHERE lane_id = $1 AND position > $2 AND customer = $3 LIMIT 1",
+    )
+    .bind(seen.lane.0)
+    .bind(signed(seen.position))
+    .bind(seen.customer.as_str())
+    .fetch_optional(&mut *tx)
+    .await?;
+    if moved.is_some() {
+        return Ok(None);
+    }
+    probe(&mut tx, &batch.staged, &mut batch.taken).await?;
+    let receipts = store_rows(tx, heads, std::slice::from_mut(batch)).await?;
+    Ok(Some(receipts.into_iter().flatten().collect()))
+}
+
 /// Looks up which keys of a batch are taken, without a lock.
 async fn look_up(store: &PostgresStore, batch: &mut Batch) -> Result<(), StoreError> {
     let mut connection = store.pool.acquire().await.map_err(store_error)?;
@@ -150,6 +194,15 @@ async fn try_write(
     let lanes: BTreeSet<i64> = batches.iter().flat_map(Batch::lanes).collect();
     let mut tx = store.begin().await?;
     let heads = lock(&mut tx, lanes.into_iter().collect()).await?;
+    store_rows(tx, heads, batches).await
+}
+
+/// Writes batches under the locks of their lanes, and commits.
+async fn store_rows(
+    mut tx: Transaction<'static, Postgres>,
+    heads: Heads,
+    batches: &mut [Batch],
+) -> Result<Vec<Vec<Receipt>>, StepError> {
     let mut corrected = Vec::with_capacity(batches.len());
     for batch in &mut *batches {
         // A correction that is stored must be known for certain: checking it again could refuse

@@ -7,6 +7,7 @@ use counterfoil_types::TenantId;
 use sqlx::PgConnection;
 
 use crate::{
+    access,
     catalog::{self, lane_count},
     documents,
     error::{StepError, commit_error, store_error},
@@ -73,7 +74,10 @@ async fn try_commit(
     // Contiguous things need the tenant's lock, and take it before any other.
     let contiguous = !commit.facts.is_empty()
         || commit.writes.iter().any(|write| {
-            matches!(write, Write::Finalize { .. } | Write::Issue { .. } | Write::Post(_))
+            matches!(
+                write,
+                Write::Finalize { .. } | Write::Issue { .. } | Write::Post(_) | Write::Audit(_)
+            )
         });
     let number = if contiguous {
         catalog::lock(&mut *tx, tenant).await?
@@ -130,6 +134,13 @@ async fn apply(tx: &mut PgConnection, tenant: i64, write: &Write) -> Result<(), 
             Ok(())
         }
         Write::Set { key, value } => documents::set(tx, tenant, key, value.as_deref()).await,
+        Write::PutKey(key) => access::put_key(tx, tenant, key).await,
+        Write::Claim { key, fingerprint, at } => {
+            access::claim(tx, tenant, key, fingerprint, *at).await
+        }
+        Write::Answer { key, status, body } => access::answer(tx, tenant, key, *status, body).await,
+        Write::Forget { before } => access::forget(tx, tenant, *before).await,
+        Write::Audit(entry) => access::audit(tx, tenant, entry).await,
         // Written by the page, see `finalize`.
         Write::PutDraft(_) | Write::Finalize { .. } => Ok(()),
     }

@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 use counterfoil_ledger::{LaneId, Receipt, StoredEvent, key_hash};
-use counterfoil_store::{LaneHead, LedgerStore, Pending, StoreError, Tenant};
+use counterfoil_store::{LaneHead, LedgerStore, Pending, Seen, StoreError, Tenant};
 use counterfoil_types::{CustomerId, TenantId, Timestamp};
 
 use crate::{
@@ -24,6 +24,16 @@ impl LedgerStore for PostgresStore {
             return Ok(Vec::new());
         }
         append::append(self, tenant, batch, now).await
+    }
+
+    async fn append_after(
+        &self,
+        tenant: &Tenant,
+        batch: &[Pending],
+        now: Timestamp,
+        seen: &Seen,
+    ) -> Result<Option<Vec<Receipt>>, StoreError> {
+        append::append_after(self, tenant, batch, now, seen).await
     }
 
     async fn heads(&self, tenant: &Tenant) -> Result<Vec<LaneHead>, StoreError> {

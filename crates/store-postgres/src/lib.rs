@@ -22,6 +22,7 @@
 //! then rows of one table by key. What deadlocks all the same was rolled back whole and is tried
 //! again here.
 
+mod access;
 mod aggregates;
 mod append;
 mod catalog;

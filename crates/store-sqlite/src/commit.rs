@@ -8,6 +8,7 @@ use counterfoil_types::{InvoiceId, TenantId, Timestamp, decimal::canonical_text}
 use sqlx::SqliteConnection;
 
 use crate::{
+    access,
     catalog::{lane_count, number_of},
     documents,
     error::store_error,
@@ -111,6 +112,15 @@ async fn apply(tx: &mut SqliteConnection, tenant: i64, write: &Write) -> Result<
             .map_err(store_error)?;
         }
         Write::Set { key, value } => documents::set(tx, tenant, key, value.as_deref()).await?,
+        Write::PutKey(key) => access::put_key(tx, tenant, key).await?,
+        Write::Claim { key, fingerprint, at } => {
+            access::claim(tx, tenant, key, fingerprint, *at).await?;
+        }
+        Write::Answer { key, status, body } => {
+            access::answer(tx, tenant, key, *status, body).await?;
+        }
+        Write::Forget { before } => access::forget(tx, tenant, *before).await?,
+        Write::Audit(entry) => access::audit(tx, tenant, entry).await?,
         // Written by the page, see `finalize`.
         Write::PutDraft(_) | Write::Finalize { .. } => {}
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use async_trait::async_trait;
 use counterfoil_ledger::{LaneId, Receipt, StoredEvent, key_hash};
-use counterfoil_store::{LaneHead, LedgerStore, Pending, StoreError, Tenant};
+use counterfoil_store::{LaneHead, LedgerStore, Pending, Seen, StoreError, Tenant};
 use counterfoil_types::{CustomerId, TenantId, Timestamp};
 use sqlx::SqliteConnection;
 
@@ -41,6 +41,39 @@ impl LedgerStore for SqliteStore {
                 }
                 Err(AppendError::Store(error)) => return Err(error),
             }
+        }
+    }
+
+    async fn append_after(
+        &self,
+        tenant: &Tenant,
+        batch: &[Pending],
+        now: Timestamp,
+        seen: &Seen,
+    ) -> Result<Option<Vec<Receipt>>, StoreError> {
+        let mut tx = self.begin().await?;
+        let moved = sqlx::query(
+            "SELECT 1 FROM usage_event WHERE lane_id = ? AND position > ? AND customer = ? LIMIT 1",
+        )
+        .bind(seen.lane.0)
+        .bind(signed(seen.position))
+        .bind(seen.customer.as_str())
+        .fetch_optional(&mut *tx)
+        .await
+        .map_err(store_error)?;
+        if moved.is_some() {
+            return Ok(None);
+        }
+        match append::append(&mut tx, tenant, batch, now, true).await {
+            Ok(receipts) => {
+                tx.commit().await.map_err(store_error)?;
+                Ok(Some(receipts))
+            }
+            Err(AppendError::KeyTaken) => Err(StoreError::conflict(
+                "an event",
+                "its key was taken though it had been looked up",
+            )),
+            Err(AppendError::Store(error)) => Err(error),
         }
     }
 

@@ -10,6 +10,7 @@
 //! | `multi` | multi-row statements: the only place where SQL text is built |
 //! | `rows`, `error` | rows to values, driver errors to store errors |
 
+mod access;
 mod aggregates;
 mod append;
 mod catalog;

@@ -5,9 +5,10 @@
 //! by the backend with [`crate::StoreError::Conflict`], whatever the caller believes.
 
 use counterfoil_invoicing::{Customer, Invoice, InvoiceState, Run, RunItem, Subscription};
-use counterfoil_types::{InvoiceId, Timestamp};
+use counterfoil_types::{Digest, InvoiceId, Timestamp};
 
 use crate::{
+    access::{ApiKey, AuditEntry},
     catalog::{BookRow, MeterRow},
     document::{Document, Posting},
     journal::Fact,
@@ -80,6 +81,34 @@ pub enum Write {
         /// When it was caused.
         at: Timestamp,
     },
+    /// Creates an API key, or changes until when it is accepted and when it was last used. The
+    /// same id with another secret, customer or scopes is a conflict; what is revoked stays so.
+    PutKey(ApiKey),
+    /// Claims a request. The same key with another fingerprint is a conflict.
+    Claim {
+        /// The key the caller gave.
+        key: String,
+        /// SHA-256 over what was asked.
+        fingerprint: Digest,
+        /// When.
+        at: Timestamp,
+    },
+    /// Keeps the answer of a claimed request; the first one stays.
+    Answer {
+        /// The key of the claim.
+        key: String,
+        /// HTTP status.
+        status: u16,
+        /// Body.
+        body: String,
+    },
+    /// Forgets claims made before a time, and keys of single customers that expired before it.
+    Forget {
+        /// The time.
+        before: Timestamp,
+    },
+    /// Adds to the audit log.
+    Audit(AuditEntry),
     /// Sets or removes a setting.
     Set {
         /// Its key.

@@ -2,6 +2,7 @@
 //!
 //! | file | promises about |
 //! |---|---|
+//! | [`access`] | API keys, claims, the audit log, appending after what was seen |
 //! | [`append`] | receipts, dedupe, order |
 //! | [`corrections`] | reversals and amendments |
 //! | [`reads`] | reading the ledger back, exactly |
@@ -19,6 +20,7 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test suite: a broken promise panics")]
 
+pub mod access;
 pub mod aggregates;
 pub mod append;
 pub mod catalog;

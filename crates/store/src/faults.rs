@@ -21,10 +21,10 @@ use counterfoil_types::{
 };
 
 use crate::{
-    Account, AccountFilter, AggregateStore, BookRow, Bucket, CatalogStore, Commit, Document,
-    DocumentFilter, DocumentStore, InvoiceFilter, InvoiceStore, InvoiceSummary, JournalStore,
-    LaneHead, LedgerStore, MeterRow, Pending, Projection, RecordedFact, RecordedPosting, RunStore,
-    Store, StoreError, Tenant,
+    AccessStore, Account, AccountFilter, AggregateStore, ApiKey, BookRow, Bucket, CatalogStore,
+    Claim, Commit, Document, DocumentFilter, DocumentStore, InvoiceFilter, InvoiceStore,
+    InvoiceSummary, JournalStore, LaneHead, LedgerStore, MeterRow, Pending, Projection,
+    RecordedAudit, RecordedFact, RecordedPosting, RunStore, Seen, Store, StoreError, Tenant,
 };
 
 /// On which side of its effect a call fails.
@@ -53,7 +53,8 @@ pub struct FaultStore {
 }
 
 /// Calls that change something: only for these the two sides differ.
-pub const WRITES: [&str; 5] = ["append", "commit", "ensure_tenant", "forget", "project"];
+pub const WRITES: [&str; 6] =
+    ["append", "append_after", "commit", "ensure_tenant", "forget", "project"];
 
 impl FaultStore {
     /// Wraps a store; nothing fails yet.
@@ -137,6 +138,8 @@ macro_rules! pass_on {
 
 pass_on! { LedgerStore:
     fn append(tenant: &Tenant, batch: &[Pending], now: Timestamp) -> Vec<Receipt>;
+    fn append_after(tenant: &Tenant, batch: &[Pending], now: Timestamp, seen: &Seen)
+        -> Option<Vec<Receipt>>;
     fn heads(tenant: &Tenant) -> Vec<LaneHead>;
     fn read(lane: LaneId, after: u64, upto: u64, customer: Option<&CustomerId>, limit: u32)
         -> Vec<StoredEvent>;
@@ -204,6 +207,13 @@ pass_on! { DocumentStore:
     fn postings(tenant: &TenantId, account: Option<&str>, after: u64, limit: u32)
         -> Vec<RecordedPosting>;
     fn settings(tenant: &TenantId, prefix: &str) -> Vec<(String, String)>;
+}
+
+pass_on! { AccessStore:
+    fn key_with_prefix(prefix: &str) -> Option<(TenantId, ApiKey)>;
+    fn api_keys(tenant: &TenantId, prefix: &str, after: Option<&str>, limit: u32) -> Vec<ApiKey>;
+    fn claim(tenant: &TenantId, key: &str) -> Option<Claim>;
+    fn audit(tenant: &TenantId, after: u64, limit: u32) -> Vec<RecordedAudit>;
 }
 
 pass_on! { Store:

@@ -49,6 +49,17 @@ pub struct LaneHead {
     pub recorded_at: Timestamp,
 }
 
+/// How much of a customer's usage a caller looked at before it decided to append.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Seen {
+    /// The customer.
+    pub customer: CustomerId,
+    /// Its lane.
+    pub lane: LaneId,
+    /// Rows of the lane up to this position were looked at.
+    pub position: u64,
+}
+
 /// Appending to and reading from the ledger.
 #[async_trait]
 pub trait LedgerStore: Send + Sync {
@@ -68,6 +79,17 @@ pub trait LedgerStore: Send + Sync {
         batch: &[Pending],
         now: Timestamp,
     ) -> Result<Vec<Receipt>, StoreError>;
+
+    /// As [`LedgerStore::append`], but only if no row of the customer came after what was `seen`:
+    /// that is checked under the lock of the lane. `None` when one did; nothing was written then.
+    /// All events of the batch are the customer's.
+    async fn append_after(
+        &self,
+        tenant: &Tenant,
+        batch: &[Pending],
+        now: Timestamp,
+        seen: &Seen,
+    ) -> Result<Option<Vec<Receipt>>, StoreError>;
 
     /// The heads of all lanes of a tenant, in lane order.
     async fn heads(&self, tenant: &Tenant) -> Result<Vec<LaneHead>, StoreError>;

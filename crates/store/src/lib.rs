@@ -9,6 +9,7 @@
 //! | [`RunStore`] | invoice runs | items with their status |
 //! | [`JournalStore`] | billing facts | append-only, contiguous |
 //! | [`DocumentStore`] | documents, accounts, settings | documents immutable, accounts never below zero |
+//! | [`AccessStore`] | API keys, claims, the audit log | a claim is written with its effect; the log is append-only |
 //!
 //! All writes other than ledger appends and projections go through one door,
 //! [`Store::commit`]: a [`Commit`] is a list of facts and changes that take effect together.
@@ -19,6 +20,7 @@
 //!
 //! Architecture invariant: no SQL and no driver types here; a backend decides how, this crate what.
 
+pub mod access;
 pub mod aggregate;
 pub mod catalog;
 pub mod commit;
@@ -37,6 +39,7 @@ pub mod run;
 use async_trait::async_trait;
 use counterfoil_types::TenantId;
 
+pub use access::{AccessStore, ApiKey, AuditEntry, Claim, RecordedAudit};
 pub use aggregate::{AggregateStore, Bucket, MemberDelta, Projection};
 pub use catalog::{BookRow, CatalogStore, MeterRow, Tenant};
 pub use commit::{Commit, Write};
@@ -46,13 +49,20 @@ pub use document::{
 pub use error::StoreError;
 pub use invoice::{InvoiceFilter, InvoiceStore, InvoiceSummary};
 pub use journal::{Fact, JournalStore, RecordedFact};
-pub use ledger::{LaneHead, LedgerStore, Pending};
+pub use ledger::{LaneHead, LedgerStore, Pending, Seen};
 pub use run::RunStore;
 
 /// Everything a backend offers.
 #[async_trait]
 pub trait Store:
-    LedgerStore + AggregateStore + CatalogStore + InvoiceStore + RunStore + JournalStore + DocumentStore
+    LedgerStore
+    + AggregateStore
+    + CatalogStore
+    + InvoiceStore
+    + RunStore
+    + JournalStore
+    + DocumentStore
+    + AccessStore
 {
     /// Makes the changes and records the facts of `commit` together, or none of them.
     ///

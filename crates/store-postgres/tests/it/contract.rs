@@ -7,8 +7,8 @@ use std::sync::Arc;
 use counterfoil_store::{
     Store,
     contract::{
-        aggregates, append, catalog, concurrent, corrections, documents, invoices, journal, reads,
-        runs, tenants,
+        access, aggregates, append, catalog, concurrent, corrections, documents, invoices, journal,
+        reads, runs, tenants,
     },
 };
 use sqlx::Row;
@@ -352,4 +352,34 @@ async fn settings_are_set_and_removed() {
 #[tokio::test]
 async fn documents_and_accounts_belong_to_one_tenant() {
     on(documents::documents_and_accounts_belong_to_one_tenant).await;
+}
+
+#[tokio::test]
+async fn a_key_is_found_by_prefix_and_keeps_its_rights() {
+    on(access::a_key_is_found_by_prefix_and_keeps_its_rights).await;
+}
+
+#[tokio::test]
+async fn a_claim_is_made_with_its_effect() {
+    on(access::a_claim_is_made_with_its_effect).await;
+}
+
+#[tokio::test]
+async fn old_claims_and_customer_keys_are_forgotten() {
+    on(access::old_claims_and_customer_keys_are_forgotten).await;
+}
+
+#[tokio::test]
+async fn the_audit_log_is_contiguous() {
+    on(access::the_audit_log_is_contiguous).await;
+}
+
+#[tokio::test]
+async fn append_after_refuses_what_was_decided_too_early() {
+    on(access::append_after_refuses_what_was_decided_too_early).await;
+}
+
+#[tokio::test]
+async fn racing_appends_after_the_same_sight_do_not_pass_a_limit() {
+    on(access::racing_appends_after_the_same_sight_do_not_pass_a_limit).await;
 }
