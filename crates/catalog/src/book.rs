@@ -1,7 +1,9 @@
 //! A loaded, checked price book.
 
 use counterfoil_metering::{Aggregation, Meter};
-use counterfoil_rating::{Charge, Model, Overrides, Plan, PlanSpec, Rates, SpecError, Terms};
+use counterfoil_rating::{
+    Charge, Model, Overrides, Plan, PlanSpec, Rates, SpecError, Terms, quota::QuotaSpec,
+};
 use counterfoil_types::{BookRef, Currency, Digest, MeterKey, PlanKey, Quantity, Rounding};
 use jiff::civil;
 
@@ -228,7 +230,30 @@ fn resolve_for(spec: &PlanSpec, terms: &Terms<'_>, meters: &[Meter]) -> Result<P
     for (number, charge) in plan.charges.iter().enumerate() {
         check_meter(charge, meters).map_err(|error| error.under(&format!("charge[{number}]")))?;
     }
+    for (number, quota) in plan.quotas.iter().enumerate() {
+        check_quota(quota, &plan, meters)
+            .map_err(|error| error.under(&format!("quota[{number}]")))?;
+    }
     Ok(plan)
+}
+
+fn check_quota(quota: &QuotaSpec, plan: &Plan, meters: &[Meter]) -> Result<(), SpecError> {
+    let Some(meter) = meters.iter().find(|meter| meter.key == quota.meter) else {
+        return Err(SpecError::new(
+            "meter",
+            format!("there is no meter {:?} in this book", quota.meter.as_str()),
+        ));
+    };
+    if !matches!(meter.aggregation, Aggregation::Sum | Aggregation::Count | Aggregation::Max) {
+        return Err(SpecError::new(
+            "meter",
+            "a quota needs a meter with aggregation `count`, `sum` or `max`",
+        ));
+    }
+    if plan.quotas.iter().filter(|other| other.meter == quota.meter).count() > 1 {
+        return Err(SpecError::new("meter", "has two quotas in this plan"));
+    }
+    Ok(())
 }
 
 fn check_meter(charge: &Charge, meters: &[Meter]) -> Result<(), SpecError> {

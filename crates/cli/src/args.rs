@@ -3,6 +3,7 @@
 mod contract;
 mod money;
 mod report;
+mod service;
 
 use std::path::PathBuf;
 
@@ -13,6 +14,7 @@ use counterfoil_types::{Currency, CustomerId, PlanKey, SubscriptionId, TenantId,
 pub(crate) use contract::{Clock, CustomerAdd, Late, Subscription, When};
 pub(crate) use money::{CreditNote, Dunning, Grant, Payment};
 pub(crate) use report::Report;
+pub(crate) use service::{Key, Serve};
 
 /// Usage billing you can prove: an immutable event ledger, exact pricing, explained invoices.
 #[derive(Debug, Parser)]
@@ -162,6 +164,16 @@ pub(crate) enum Command {
     Migrate,
     /// Check this installation.
     Doctor,
+    /// The HTTP service: events in, usage, quotas, invoices out.
+    #[command(
+        after_help = "Examples:\n  counterfoil serve\n  counterfoil serve --listen 0.0.0.0:8080 --pricing pricing"
+    )]
+    Serve(Serve),
+    /// API keys.
+    #[command(subcommand)]
+    Key(Key),
+    /// Print the OpenAPI document of the service.
+    Openapi,
 }
 
 #[derive(Debug, ClapArgs)]

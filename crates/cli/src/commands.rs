@@ -9,6 +9,7 @@ mod doctor;
 mod grant;
 mod ingest;
 mod invoice;
+mod key;
 mod migrate;
 mod payment;
 mod price;
@@ -17,6 +18,7 @@ mod quickstart;
 mod rebuild;
 mod report;
 mod run;
+mod serve;
 mod subscription;
 mod usage;
 
@@ -55,6 +57,11 @@ pub(crate) async fn dispatch(args: Args, out: &mut Out) -> Result<Verdict, CliEr
             return pricing::check(&files, out);
         }
         Command::Pricing(crate::args::Pricing::Schema) => return pricing::schema(out),
+        Command::Openapi => {
+            let text = serde_json::to_string_pretty(&counterfoil_api::openapi_document())?;
+            out.raw(&format!("{text}\n"))?;
+            return Ok(Verdict::Done);
+        }
         _ => {}
     }
     let mut config = config::load(&args.global)?;
@@ -63,6 +70,9 @@ pub(crate) async fn dispatch(args: Args, out: &mut Out) -> Result<Verdict, CliEr
     }
     if matches!(args.command, Command::Migrate) {
         return migrate::run(&config, out).await;
+    }
+    if let Command::Serve(serve) = &args.command {
+        return serve::run(&config, serve, out).await;
     }
     let (engine, store) = context::engine(&config).await?;
     let verdict = with_store(args.command, &engine, &config, out).await;
@@ -102,6 +112,11 @@ async fn with_store(
         Command::Rebuild { check } => rebuild::run(engine, check, out).await,
         Command::Verify => rebuild::verify(engine, out).await,
         Command::Doctor => doctor::run(engine, config, out).await,
-        Command::Quickstart | Command::Migrate | Command::Price(_) => Ok(Verdict::Done),
+        Command::Key(command) => key::run(engine, command, out).await,
+        Command::Quickstart
+        | Command::Migrate
+        | Command::Price(_)
+        | Command::Serve(_)
+        | Command::Openapi => Ok(Verdict::Done),
     }
 }

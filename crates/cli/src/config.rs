@@ -2,10 +2,14 @@
 //! (`COUNTERFOIL_…`), configuration file, built-in default. The first two are clap's; the file is
 //! `--config FILE`, else `counterfoil.toml` in the working directory if there is one.
 
+mod serve;
+
 use std::path::{Path, PathBuf};
 
 use counterfoil_types::{Quantity, TenantId, Timestamp};
 use serde::Deserialize;
+
+pub(crate) use serve::ServeConfig;
 
 use crate::{args::Global, error::CliError};
 
@@ -29,6 +33,9 @@ pub(crate) struct FileConfig {
     max_growth: Option<Quantity>,
     /// Prefix of invoice numbers.
     series: Option<String>,
+    /// The HTTP service.
+    #[serde(default)]
+    serve: ServeConfig,
 }
 
 /// The configuration in force.
@@ -50,6 +57,8 @@ pub(crate) struct Config {
     pub(crate) bounds: counterfoil_invoicing::Bounds,
     /// Prefix of invoice numbers.
     pub(crate) series: String,
+    /// The HTTP service.
+    pub(crate) serve: ServeConfig,
 }
 
 impl Config {
@@ -118,6 +127,7 @@ pub(crate) fn load(global: &Global) -> Result<Config, CliError> {
         now: global.now,
         bounds,
         series: file.series.unwrap_or_else(|| "INV".to_owned()),
+        serve: file.serve,
     })
 }
 

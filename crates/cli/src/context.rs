@@ -54,14 +54,19 @@ impl AnyStore {
     }
 }
 
+/// The configured clock.
+pub(crate) fn clock(config: &Config) -> Arc<dyn Clock> {
+    match config.now {
+        Some(now) => Arc::new(FixedClock::new(now)),
+        None => Arc::new(SystemClock),
+    }
+}
+
 /// Opens the store and the tenant. The store comes along so that it can be closed.
 pub(crate) async fn engine(config: &Config) -> Result<(Engine, AnyStore), CliError> {
     let store = AnyStore::open(config).await?;
-    let clock: Arc<dyn Clock> = match config.now {
-        Some(now) => Arc::new(FixedClock::new(now)),
-        None => Arc::new(SystemClock),
-    };
-    let mut engine = Engine::open(store.shared(), clock, &config.tenant, config.lanes).await?;
+    let mut engine =
+        Engine::open(store.shared(), clock(config), &config.tenant, config.lanes).await?;
     if config.test_mode {
         engine = engine.with_test_clocks().await?;
     }

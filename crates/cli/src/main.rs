@@ -17,6 +17,7 @@ mod context;
 mod error;
 mod human;
 mod output;
+mod random;
 mod source;
 
 use std::process::ExitCode;

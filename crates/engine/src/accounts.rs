@@ -51,7 +51,7 @@ impl Engine {
             let value = Some("some".to_owned());
             commit.writes.push(Write::Set { key: CREDIT_NOTE_CUSTOMERS.to_owned(), value });
         }
-        Ok(self.store.commit(&self.tenant.id, &commit).await?)
+        Ok(self.commit(&commit).await?)
     }
 
     /// A customer that must exist.
@@ -131,6 +131,12 @@ impl Engine {
         let books = self.books().await?;
         let start = customer.zone.instant(subscription.start.at(0, 0, 0, 0))?;
         let (book, _) = books.plan_at(subscription, start, &customer.zone)?;
+        if self.is_retired(&book.reference).await? {
+            return Err(EngineError::refused(format!(
+                "price book {} is retired; start the subscription under a newer version or another book",
+                book.reference
+            )));
+        }
         if !book.currencies().contains(&customer.currency) {
             return Err(EngineError::refused(format!(
                 "customer {} is billed in {}, price book {} is in {}",
@@ -149,7 +155,7 @@ impl Engine {
             now,
             serde_json::to_value(subscription)?,
         );
-        Ok(self.store.commit(&self.tenant.id, &commit).await?)
+        Ok(self.commit(&commit).await?)
     }
 
     /// A parent pays for others and is paid for by nobody, and is billed in the same currency.

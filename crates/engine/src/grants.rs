@@ -16,7 +16,7 @@ use serde::Serialize;
 use crate::{Engine, EngineError, accounts::PAGE, postings};
 
 /// A grant with what is left of it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, schemars::JsonSchema)]
 pub struct GrantStatus {
     /// The grant.
     pub grant: Grant,
@@ -25,7 +25,7 @@ pub struct GrantStatus {
 }
 
 /// What expiring and renewing did.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, schemars::JsonSchema)]
 pub struct Renewed {
     /// Grants that expired with something left: grant and what was left.
     pub expired: Vec<(String, Quantity)>,
@@ -100,7 +100,7 @@ impl Engine {
             at,
             serde_json::to_value(grant)?,
         );
-        Ok(self.store.commit(&self.tenant.id, &commit).await?)
+        Ok(self.commit(&commit).await?)
     }
 
     /// Grants of a customer, or all, with what is left of them, in order of use.
@@ -276,7 +276,7 @@ impl Engine {
                     now,
                     serde_json::json!({"grant": grant.id, "left": left, "carried": carried}),
                 );
-                self.store.commit(&self.tenant.id, &commit).await?;
+                self.commit(&commit).await?;
                 done.expired.push((grant.id, left));
             }
         }
@@ -446,7 +446,7 @@ impl Engine {
 }
 
 /// One event's share of a grant.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, schemars::JsonSchema)]
 pub struct EventBurn {
     /// When the usage happened.
     pub time: Timestamp,

@@ -1,8 +1,10 @@
 //! Ingest: guards, lanes and hashes, then one append. A bad event never sinks its neighbours.
 
+use std::collections::BTreeMap;
+
 use counterfoil_ledger::{Event, Receipt, Reject, content_hash};
 use counterfoil_store::Pending;
-use counterfoil_types::Timestamp;
+use counterfoil_types::{CustomerId, Timestamp};
 
 use crate::{Engine, EngineError};
 
@@ -57,7 +59,7 @@ impl Engine {
 
     /// The receipt of an event outside the window: dedupe holds for ever, so one that was stored
     /// in its time is a duplicate (or a conflict), not a rejection.
-    async fn receipt_outside_window(
+    pub(crate) async fn receipt_outside_window(
         &self,
         pending: &Pending,
         reject: Reject,
@@ -102,7 +104,9 @@ impl Engine {
                 Prepared::Refused(reject) => receipts.push(Some(Receipt::Rejected(reject))),
             }
         }
-        let mut stored = self.store.append(&self.tenant, &batch, now).await?.into_iter();
+        let stored = self.store.append(&self.tenant, &batch, now).await?;
+        self.memory.forget_usage(batch.iter().map(|pending| &pending.event.customer));
+        let mut stored = stored.into_iter();
         receipts
             .into_iter()
             .map(|receipt| {
@@ -113,5 +117,72 @@ impl Engine {
                 })
             })
             .collect()
+    }
+
+    /// Appends what [`Engine::prepare`] prepared, except what a hard quota denies: that is rejected.
+    /// Events of customers without a hard quota go the usual way.
+    ///
+    /// # Errors
+    /// As [`Engine::ingest`].
+    pub async fn append_within_quotas(
+        &self,
+        prepared: Vec<Prepared>,
+        now: Timestamp,
+    ) -> Result<Vec<Receipt>, EngineError> {
+        let mut limited: BTreeMap<CustomerId, Vec<(usize, Pending)>> = BTreeMap::new();
+        let mut known: BTreeMap<CustomerId, bool> = BTreeMap::new();
+        let mut rest = Vec::with_capacity(prepared.len());
+        let mut places = Vec::with_capacity(prepared.len());
+        let count = prepared.len();
+        for (at, item) in prepared.into_iter().enumerate() {
+            if let Prepared::Ready(pending) = &item {
+                let customer = &pending.event.customer;
+                if !known.contains_key(customer) {
+                    known.insert(customer.clone(), self.has_hard_quota(customer).await?);
+                }
+                if known.get(customer).copied().unwrap_or(false) {
+                    limited.entry(customer.clone()).or_default().push((at, pending.clone()));
+                    continue;
+                }
+            }
+            places.push(at);
+            rest.push(item);
+        }
+        let mut receipts: Vec<Option<Receipt>> = vec![None; count];
+        let mut put = |at: usize, receipt: Receipt| {
+            if let Some(slot) = receipts.get_mut(at) {
+                *slot = Some(receipt);
+            }
+        };
+        for (at, receipt) in places.into_iter().zip(self.append_prepared(rest, now).await?) {
+            put(at, receipt);
+        }
+        for (customer, wanted) in limited {
+            let (at, pending): (Vec<usize>, Vec<Pending>) = wanted.into_iter().unzip();
+            let decided = self.decide(&customer, &pending).await?;
+            for (at, consumed) in at.into_iter().zip(decided) {
+                let denied = || {
+                    let meters = consumed.quotas.iter().filter(|state| {
+                        state.verdict == counterfoil_rating::quota::Verdict::Denied
+                    });
+                    let meters: Vec<&str> = meters.map(|state| state.meter.as_str()).collect();
+                    Receipt::Rejected(Reject::OverQuota(meters.join(", ")))
+                };
+                put(at, consumed.receipt.clone().unwrap_or_else(denied));
+            }
+        }
+        receipts
+            .into_iter()
+            .collect::<Option<Vec<_>>>()
+            .ok_or_else(|| EngineError::refused("an event got no receipt; send the batch again"))
+    }
+
+    async fn has_hard_quota(&self, customer: &CustomerId) -> Result<bool, EngineError> {
+        match self.quotas_of(customer).await {
+            Ok(quotas) => Ok(quotas.iter().any(|quota| quota.spec.hard.is_some())),
+            // An event of an unknown customer is kept, and listed as unbilled.
+            Err(EngineError::NotFound { .. }) => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 }

@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// What became of the subscriptions that were looked at.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, schemars::JsonSchema)]
 pub struct Thresholds {
     /// Those that passed their threshold and are billed.
     pub billed: Vec<PartBilled>,
@@ -21,7 +21,7 @@ pub struct Thresholds {
 }
 
 /// A part that was billed.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, schemars::JsonSchema)]
 pub struct PartBilled {
     /// The subscription.
     pub subscription: SubscriptionId,

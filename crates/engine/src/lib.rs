@@ -4,8 +4,13 @@
 //! | file | use-case |
 //! |---|---|
 //! | [`ingest`] | events into the ledger, with receipts |
+//! | [`events`] | listing events, telling why one is (not) billed |
 //! | [`project`] | ledger into aggregates, incrementally |
 //! | [`usage`] | exact usage of a customer in any period, tail included |
+//! | [`series`] | usage over time, by property, by customer |
+//! | [`entitlements`] | what plans give besides usage; retired price books |
+//! | [`quotas`] | may this customer use more? checking and consuming |
+//! | [`keys`], [`origin`] | API keys; who asked, and once only |
 //! | [`accounts`], [`books`] | customers, subscriptions, price books |
 //! | [`contract`], [`contracts`] | what holds when; changing it |
 //! | [`draft`], [`tax`] | one invoice, from usage, contract and price book |
@@ -25,24 +30,32 @@
 //! composition root passes in.
 
 pub mod accounts;
+
 pub mod backtest;
 pub mod books;
 pub mod contract;
 pub mod contracts;
 pub mod credit_notes;
 pub mod draft;
+pub mod entitlements;
 pub mod error;
+pub mod events;
 pub mod grants;
 pub mod ingest;
 pub mod interim;
+pub mod keys;
+mod memory;
+pub mod origin;
 pub mod overdue;
 pub mod payments;
 pub mod postings;
 pub mod project;
+pub mod quotas;
 pub mod rebuild;
 pub mod report;
 pub mod reports;
 pub mod run;
+pub mod series;
 pub mod statements;
 pub mod tax;
 pub mod test_clock;
@@ -66,6 +79,9 @@ pub struct Engine {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) tax: Arc<dyn tax::TaxProvider>,
     pub(crate) clocks: test_clock::Clocks,
+    pub(crate) memory: Arc<memory::Memory>,
+    pub(crate) gates: Arc<quotas::Gates>,
+    pub(crate) origin: Option<Arc<origin::Origin>>,
     pub(crate) tenant: Tenant,
 }
 
@@ -83,7 +99,8 @@ impl Engine {
         let tenant = store.ensure_tenant(tenant, lanes).await?;
         let tax = Arc::new(tax::OwnRates);
         let clocks = test_clock::Clocks::default();
-        Ok(Self { store, clock, tax, clocks, tenant })
+        let (memory, gates) = (Arc::default(), Arc::default());
+        Ok(Self { store, clock, tax, clocks, memory, gates, origin: None, tenant })
     }
 
     /// The same with another source of tax decisions.

@@ -16,7 +16,7 @@ use crate::{
 const TRIES: usize = 16;
 
 /// Usage and cost of one charge in a period.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, schemars::JsonSchema)]
 pub struct ChargeUsage {
     /// The charge.
     pub charge: String,
@@ -41,7 +41,7 @@ pub struct ChargeUsage {
 }
 
 /// Usage of one subscription in one period.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, schemars::JsonSchema)]
 pub struct SubscriptionUsage {
     /// The subscription.
     pub subscription: String,
@@ -62,7 +62,7 @@ pub struct SubscriptionUsage {
 }
 
 /// The value of one meter over any period.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, schemars::JsonSchema)]
 pub struct MeterValue {
     /// The meter.
     pub meter: MeterKey,

@@ -51,7 +51,7 @@ impl Default for RunOptions {
 }
 
 /// A run with its items counted.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, schemars::JsonSchema)]
 pub struct Manifest {
     /// The run.
     pub run: Run,
@@ -137,7 +137,7 @@ impl Engine {
         run: &Run,
         commit: &Commit,
     ) -> Result<Option<Run>, EngineError> {
-        match self.store.commit(&self.tenant.id, commit).await {
+        match self.commit(commit).await {
             Ok(()) => Ok(None),
             Err(error @ StoreError::Conflict { .. }) => {
                 let now = self.run(&run.id).await?;

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::{Engine, EngineError, accounts::PAGE, run::Month};
 
 /// One invoice on a consolidated one.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct ConsolidatedLine {
     /// The invoice.
     pub invoice: InvoiceId,
@@ -27,7 +27,7 @@ pub struct ConsolidatedLine {
 }
 
 /// A consolidated invoice.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Consolidated {
     /// Who pays.
     pub payer: CustomerId,
@@ -95,7 +95,7 @@ impl Engine {
                 at,
                 serde_json::json!({"consolidated": id, "payer": parent, "month": month.label()}),
             );
-            self.store.commit(&self.tenant.id, &commit).await?;
+            self.commit(&commit).await?;
             issued.extend(
                 self.store.document(&self.tenant.id, "consolidated", &id.to_string()).await?,
             );

@@ -10,7 +10,7 @@ use serde::Serialize;
 use crate::{Books, Engine, EngineError, draft::Account};
 
 /// Events of one customer and type that are not billed, for one reason.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, schemars::JsonSchema)]
 pub struct Unbilled {
     /// Whose.
     pub customer: CustomerId,
@@ -119,7 +119,7 @@ impl Engine {
     }
 
     /// Accounts of a customer; `None` when the customer is unknown.
-    async fn accounts_of(
+    pub(crate) async fn accounts_of(
         &self,
         books: &Books,
         customer: &CustomerId,
@@ -148,7 +148,7 @@ fn note(
 }
 
 /// Why an event of this type at this time is not billed; `None` when it is.
-fn reason_at(
+pub(crate) fn reason_at(
     books: &Books,
     accounts: Option<&Vec<Account>>,
     event_type: &str,

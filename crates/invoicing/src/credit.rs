@@ -13,7 +13,7 @@ use counterfoil_types::{
 use serde::{Deserialize, Serialize};
 
 /// Where a grant came from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum GrantKind {
     /// The customer paid for it: what is left is owed to it.
@@ -34,7 +34,7 @@ impl GrantKind {
 }
 
 /// What a grant is in.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum GrantUnit {
     /// Money.
@@ -55,7 +55,7 @@ impl GrantUnit {
 }
 
 /// What comes back with each window.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Renewal {
     /// Length of a window.
     pub every: Interval,
@@ -65,7 +65,7 @@ pub struct Renewal {
 }
 
 /// A grant.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Grant {
     /// Name given by the tenant.
@@ -144,7 +144,7 @@ impl Grant {
 }
 
 /// Money that is open for an invoice.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct OpenCredit {
     /// The grant.
     pub grant: String,
@@ -157,7 +157,7 @@ pub struct OpenCredit {
 }
 
 /// Money an invoice uses.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct CreditUse {
     /// The grant.
     pub grant: String,
@@ -170,7 +170,7 @@ pub struct CreditUse {
 }
 
 /// Units that are open for an invoice.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct UnitGrant {
     /// The grant.
     pub grant: String,
@@ -188,7 +188,7 @@ pub struct UnitGrant {
 }
 
 /// Units an invoice takes.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct GrantUse {
     /// The grant.
     pub grant: String,

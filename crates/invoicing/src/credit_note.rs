@@ -20,7 +20,7 @@ use crate::{
 };
 
 /// A usage line that a note corrects because of late events.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Corrected {
     /// The cycle.
     pub cycle: CycleNumber,
@@ -51,7 +51,7 @@ impl Corrected {
 }
 
 /// What is given back of one line.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct CreditNoteLine {
     /// Position of the line on the invoice, from 0.
     pub line: usize,
@@ -66,7 +66,7 @@ pub struct CreditNoteLine {
 }
 
 /// Tax given back at one rate.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct CreditedTax {
     /// Name of the rate.
     pub name: String,
@@ -77,7 +77,7 @@ pub struct CreditedTax {
 }
 
 /// A credit note.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct CreditNote {
     /// Its id.
     pub id: String,

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 pub use counterfoil_rating::tax::{TaxMode, TaxRate};
 
 /// Someone who is billed.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Customer {
     /// The name events carry.

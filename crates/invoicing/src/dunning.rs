@@ -4,7 +4,7 @@ use counterfoil_types::{Timestamp, timestamp::DAY_MICROS};
 use serde::{Deserialize, Serialize};
 
 /// A step of a dunning schedule.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct DunningStep {
     /// Days after the due date.

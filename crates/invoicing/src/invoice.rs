@@ -18,7 +18,7 @@ use crate::{
 pub const ENGINE_VERSION: &str = "2";
 
 /// Where an invoice is in its life.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum InvoiceState {
     /// Being computed; may change freely and has no number.
@@ -72,7 +72,19 @@ impl InvoiceState {
 }
 
 /// Why a line is on the invoice.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    Hash,
+    PartialOrd,
+    Ord,
+    Serialize,
+    Deserialize,
+    schemars::JsonSchema,
+)]
 #[serde(rename_all = "snake_case")]
 pub enum LineKind {
     /// Usage of the period that ended.
@@ -96,7 +108,19 @@ pub enum LineKind {
 }
 
 /// What a correcting line corrects.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    Hash,
+    PartialOrd,
+    Ord,
+    Serialize,
+    Deserialize,
+    schemars::JsonSchema,
+)]
 pub struct Origin {
     /// The cycle.
     pub cycle: CycleNumber,
@@ -105,7 +129,7 @@ pub struct Origin {
 }
 
 /// A line.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct InvoiceLine {
     /// Why it is there.
     pub kind: LineKind,
@@ -152,7 +176,7 @@ pub struct InvoiceLine {
 }
 
 /// What an invoice was computed from: with the same inputs its body comes out the same.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Inputs {
     /// The customer's lane.
     pub lane: i64,
@@ -193,7 +217,7 @@ pub struct Inputs {
 }
 
 /// The immutable part.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct InvoiceBody {
     /// Tenant.
     pub tenant: TenantId,
@@ -296,7 +320,7 @@ impl InvoiceBody {
 }
 
 /// An invoice as stored.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Invoice {
     /// Id.
     pub id: InvoiceId,

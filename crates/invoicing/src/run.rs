@@ -10,7 +10,9 @@ use serde::{Deserialize, Serialize};
 use crate::cycle::CycleNumber;
 
 /// Where a run is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, schemars::JsonSchema,
+)]
 #[serde(rename_all = "snake_case")]
 pub enum RunState {
     /// Its items are being listed.
@@ -48,7 +50,7 @@ impl RunState {
 }
 
 /// A run.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Run {
     /// Id, derived from tenant, period and attempt.
     pub id: RunId,
@@ -69,7 +71,19 @@ pub struct Run {
 }
 
 /// What became of one subscription's cycle in a run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    Hash,
+    PartialOrd,
+    Ord,
+    Serialize,
+    Deserialize,
+    schemars::JsonSchema,
+)]
 #[serde(rename_all = "snake_case")]
 pub enum ItemStatus {
     /// Listed, not computed yet.
@@ -110,7 +124,7 @@ impl ItemStatus {
 }
 
 /// One subscription's cycle in a run.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct RunItem {
     /// The run.
     pub run: RunId,
@@ -133,7 +147,7 @@ pub struct RunItem {
 }
 
 /// Bounds outside which an invoice is parked instead of billed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Bounds {
     /// Greatest total, in major units.
     pub max_total: Quantity,
@@ -177,7 +191,7 @@ impl Bounds {
 }
 
 /// Totals of a run's items, by status and currency.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct RunTotals {
     /// Items by status.
     pub items: BTreeMap<String, u64>,

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 pub type Patch = serde_json::Map<String, serde_json::Value>;
 
 /// A customer on a plan.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Subscription {
     /// Name given by the tenant.
@@ -50,7 +50,7 @@ pub struct Subscription {
 }
 
 /// A dated change.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Change {
     /// First local day it holds.
     pub on: Date,
@@ -60,7 +60,7 @@ pub struct Change {
 }
 
 /// What changes in a subscription.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(tag = "change", rename_all = "snake_case", deny_unknown_fields)]
 pub enum ChangeKind {
     /// Another plan, perhaps of another book.

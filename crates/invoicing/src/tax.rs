@@ -11,7 +11,7 @@ use thiserror::Error;
 use crate::customer::{Customer, TaxRate};
 
 /// Which taxes an invoice carries.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct TaxDecision {
     /// The rates, each on the net amount.
     pub rates: Vec<TaxRate>,
@@ -41,7 +41,7 @@ impl TaxDecision {
 }
 
 /// What one rate comes to.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct TaxAmount {
     /// Name of the rate.
     pub name: String,

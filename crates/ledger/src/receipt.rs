@@ -46,6 +46,9 @@ pub enum Reject {
     /// A correction that cannot be applied.
     #[error("{0}")]
     Correction(String),
+    /// A hard quota leaves no room for it.
+    #[error("the quota of {0} is used up")]
+    OverQuota(String),
     /// The line or body is larger than allowed.
     #[error("{what} is {size} bytes long; at most {max} are allowed")]
     TooLarge {
@@ -69,6 +72,7 @@ impl Reject {
             Self::InTheFuture { .. } => "in_the_future",
             Self::TooOld { .. } => "too_old",
             Self::Correction(_) => "bad_correction",
+            Self::OverQuota(_) => "over_quota",
             Self::TooLarge { .. } => "too_large",
         }
     }
@@ -111,7 +115,7 @@ pub enum Receipt {
 }
 
 /// How many events got which receipt.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, schemars::JsonSchema)]
 pub struct ReceiptCounts {
     /// Stored now.
     pub inserted: u64,

@@ -106,6 +106,7 @@ pub mod plan;
 pub mod prepare;
 pub mod progressive;
 pub mod proration;
+pub mod quota;
 pub mod resolve;
 pub mod rhythm;
 pub mod spec;

@@ -9,7 +9,7 @@ use thiserror::Error;
 use crate::{bounds::BoundsScope, charge::Charge, usage::Usage};
 
 /// What a part of a line is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum PartKind {
     /// Units that cost nothing.
@@ -41,7 +41,7 @@ pub enum PartKind {
 }
 
 /// A part of a line: how many units at what price, and what that comes to.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Part {
     /// What it is.
     pub kind: PartKind,
@@ -82,7 +82,7 @@ impl Part {
 }
 
 /// What a charge comes to.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct RatedLine {
     /// Billed units (after conversion; negative for a credit).
     pub units: Exact,

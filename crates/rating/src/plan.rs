@@ -12,6 +12,7 @@ use crate::{
     discount::Discount,
     model::Model,
     phase::{Phase, PhaseSpec},
+    quota::{Entitlement, QuotaSpec, RateLimitSpec},
     resolve::Terms,
     spec::{ChargeSpec, DiscountSpec, Patch, SpecError},
 };
@@ -145,6 +146,15 @@ pub struct PlanSpec {
     /// What is different at first: trials, discounts, ramps; in order, from the first day.
     #[serde(default, rename = "phase", skip_serializing_if = "Vec::is_empty")]
     pub phases: Vec<PhaseSpec>,
+    /// How much of a meter a customer may use.
+    #[serde(default, rename = "quota", skip_serializing_if = "Vec::is_empty")]
+    pub quotas: Vec<QuotaSpec>,
+    /// How fast a customer may call.
+    #[serde(default, rename = "rate_limit", skip_serializing_if = "Vec::is_empty")]
+    pub rate_limits: Vec<RateLimitSpec>,
+    /// What else the plan gives: switches, numbers and texts for the product to read.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub entitlements: BTreeMap<String, Entitlement>,
     /// The charges, in the order they stand on the invoice.
     #[serde(default, rename = "charge")]
     pub charges: Vec<ChargeSpec>,
@@ -182,6 +192,12 @@ pub struct Plan {
     pub phases: Vec<Phase>,
     /// The phase this plan was resolved for; `None` for the plain plan.
     pub phase: Option<String>,
+    /// How much of a meter a customer may use.
+    pub quotas: Vec<QuotaSpec>,
+    /// How fast a customer may call.
+    pub rate_limits: Vec<RateLimitSpec>,
+    /// What else the plan gives.
+    pub entitlements: BTreeMap<String, Entitlement>,
     /// The charges.
     pub charges: Vec<Charge>,
 }

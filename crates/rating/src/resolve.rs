@@ -23,6 +23,7 @@ use crate::{
     },
     phase::{PhaseSpec, check_phases},
     plan::{Alignment, CommitmentSpec, FirstPeriod, Plan, PlanSpec, TermCommitment},
+    quota::{QuotaSpec, RateLimitSpec},
     rhythm,
     spec::{DiscountSpec, Patch, SpecError},
 };
@@ -290,6 +291,9 @@ impl PlanSpec {
             bill_at,
             phases: Vec::new(),
             phase: None,
+            quotas: checked("quota", &self.quotas, QuotaSpec::check)?,
+            rate_limits: checked("rate_limit", &self.rate_limits, RateLimitSpec::check)?,
+            entitlements: self.entitlements.clone(),
             charges: Vec::new(),
         })
     }
@@ -430,4 +434,16 @@ fn check_phase_discounts(
         )),
         _ => Ok(()),
     }
+}
+
+/// A list of tables, each of them checked.
+fn checked<T: Clone>(
+    key: &str,
+    all: &[T],
+    check: impl Fn(&T) -> Result<(), SpecError>,
+) -> Result<Vec<T>, SpecError> {
+    for (at, one) in all.iter().enumerate() {
+        check(one).map_err(|error| error.under(&format!("{key}[{at}]")))?;
+    }
+    Ok(all.to_vec())
 }

@@ -56,7 +56,7 @@ pub(crate) async fn put_key(
     key: &ApiKey,
 ) -> Result<(), StepError> {
     let done = sqlx::query(
-        "INSERT INTO api_key (tenant, id, prefix, digest, name, scopes, customer, created_at, expires_at, revoked_at, last_used_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) ON CONFLICT (tenant, id) DO UPDATE SET name = excluded.name, expires_at = excluded.expires_at, revoked_at = coalesce(api_key.revoked_at, excluded.revoked_at), last_used_at = greatest(coalesce(api_key.last_used_at, excluded.last_used_at), coalesce(excluded.last_used_at, api_key.last_used_at)) WHERE api_key.digest = excluded.digest AND api_key.scopes = excluded.scopes AND api_key.customer IS NOT DISTINCT FROM excluded.customer",
+        "INSERT INTO api_key (tenant, id, prefix, digest, name, scopes, customer, created_at, expires_at, revoked_at, last_used_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) ON CONFLICT (tenant, id) DO UPDATE SET name = excluded.name, expires_at = excluded.expires_at, revoked_at = least(coalesce(api_key.revoked_at, excluded.revoked_at), coalesce(excluded.revoked_at, api_key.revoked_at)), last_used_at = greatest(coalesce(api_key.last_used_at, excluded.last_used_at), coalesce(excluded.last_used_at, api_key.last_used_at)) WHERE api_key.digest = excluded.digest AND api_key.scopes = excluded.scopes AND api_key.customer IS NOT DISTINCT FROM excluded.customer",
     )
     .bind(tenant)
     .bind(key.id.as_str())

@@ -55,7 +55,7 @@ pub(crate) async fn put_key(
     key: &ApiKey,
 ) -> Result<(), StoreError> {
     let done = sqlx::query(
-        "INSERT INTO api_key (tenant, id, prefix, digest, name, scopes, customer, created_at, expires_at, revoked_at, last_used_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (tenant, id) DO UPDATE SET name = excluded.name, expires_at = excluded.expires_at, revoked_at = coalesce(api_key.revoked_at, excluded.revoked_at), last_used_at = max(coalesce(api_key.last_used_at, excluded.last_used_at), coalesce(excluded.last_used_at, api_key.last_used_at)) WHERE api_key.digest = excluded.digest AND api_key.scopes = excluded.scopes AND api_key.customer IS excluded.customer",
+        "INSERT INTO api_key (tenant, id, prefix, digest, name, scopes, customer, created_at, expires_at, revoked_at, last_used_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (tenant, id) DO UPDATE SET name = excluded.name, expires_at = excluded.expires_at, revoked_at = min(coalesce(api_key.revoked_at, excluded.revoked_at), coalesce(excluded.revoked_at, api_key.revoked_at)), last_used_at = max(coalesce(api_key.last_used_at, excluded.last_used_at), coalesce(excluded.last_used_at, api_key.last_used_at)) WHERE api_key.digest = excluded.digest AND api_key.scopes = excluded.scopes AND api_key.customer IS excluded.customer",
     )
     .bind(tenant)
     .bind(key.id.as_str())

@@ -57,7 +57,7 @@ pub struct Claim {
 }
 
 /// Who did what.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct AuditEntry {
     /// When.
     pub at: Timestamp,
@@ -72,7 +72,7 @@ pub struct AuditEntry {
 }
 
 /// An audit entry with its place.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, schemars::JsonSchema)]
 pub struct RecordedAudit {
     /// Position, from 1 without gaps per tenant.
     pub position: u64,

@@ -82,7 +82,8 @@ pub enum Write {
         at: Timestamp,
     },
     /// Creates an API key, or changes until when it is accepted and when it was last used. The
-    /// same id with another secret, customer or scopes is a conflict; what is revoked stays so.
+    /// same id with another secret, customer or scopes is a conflict; it is never revoked
+    /// later than it was.
     PutKey(ApiKey),
     /// Claims a request. The same key with another fingerprint is a conflict.
     Claim {

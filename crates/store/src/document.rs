@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::StoreError;
 
 /// An immutable document.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Document {
     /// What it is: `payment`, `credit_note`, `grant` …
     pub kind: String,
@@ -40,7 +40,7 @@ impl Document {
 }
 
 /// A movement on an account.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Posting {
     /// Makes the posting unique: posting it twice posts it once.
     pub key: String,
@@ -64,7 +64,7 @@ pub struct Posting {
 }
 
 /// A posting with its place.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, schemars::JsonSchema)]
 pub struct RecordedPosting {
     /// Position, from 1 without gaps per tenant.
     pub position: u64,
@@ -76,7 +76,7 @@ pub struct RecordedPosting {
 }
 
 /// An account as it stands.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, schemars::JsonSchema)]
 pub struct Account {
     /// Its name.
     pub name: String,

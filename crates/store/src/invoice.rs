@@ -19,7 +19,7 @@ pub struct InvoiceFilter {
 }
 
 /// An invoice without its lines.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, schemars::JsonSchema)]
 pub struct InvoiceSummary {
     /// Id.
     pub id: InvoiceId,

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::StoreError;
 
 /// A billing fact: something that happened and is never undone, only followed by another fact.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Fact {
     /// What happened, for example `subscription.started`.
     pub kind: String,
@@ -20,7 +20,7 @@ pub struct Fact {
 }
 
 /// A fact with its place in the journal.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, schemars::JsonSchema)]
 pub struct RecordedFact {
     /// Position, from 1 without gaps per tenant.
     pub position: u64,

@@ -7,7 +7,19 @@ use serde::{Deserialize, Serialize};
 use crate::timestamp::Timestamp;
 
 /// `[start, end)`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    Hash,
+    PartialOrd,
+    Ord,
+    Serialize,
+    Deserialize,
+    schemars::JsonSchema,
+)]
 pub struct Period {
     /// First instant inside.
     pub start: Timestamp,
