@@ -15,6 +15,8 @@ use serde::Serialize;
 
 /// Minutes that are looked at.
 const MINUTES: usize = 5;
+/// The same as a number of minutes.
+const SPAN: i64 = 5;
 const MINUTE: i64 = 60_000_000;
 /// Requests below which a share says nothing.
 const FEW: u64 = 20;
@@ -90,7 +92,7 @@ impl Monitor {
     /// Counts a request that was answered at `now` after `micros`.
     pub fn request(&self, now: Timestamp, failed: bool, micros: u64) {
         let number = now.micros().div_euclid(MINUTE);
-        let slot = usize::try_from(number.rem_euclid(MINUTES as i64)).unwrap_or(0);
+        let slot = usize::try_from(number.rem_euclid(SPAN)).unwrap_or(0);
         let mut seen = self.seen();
         let Some(minute) = seen.minutes.get_mut(slot) else { return };
         if minute.number != number {
@@ -120,9 +122,7 @@ impl Monitor {
         let number = now.micros().div_euclid(MINUTE);
         let mut seen = self.seen();
         let live = |minute: &&Minute| {
-            minute.requests > 0
-                && (number - minute.number) < MINUTES as i64
-                && minute.number <= number
+            minute.requests > 0 && (number - minute.number) < SPAN && minute.number <= number
         };
         let (mut requests, mut errors, mut micros, mut minutes) = (0_u64, 0_u64, 0_u64, 0_u64);
         for minute in seen.minutes.iter().filter(live) {

@@ -10,9 +10,22 @@ use counterfoil_store::StoreError;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-/// What went wrong, in the form it is sent.
+/// What went wrong.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
-pub struct Problem {
+#[serde(transparent)]
+pub struct Problem(Box<Told>);
+
+impl std::ops::Deref for Problem {
+    type Target = Told;
+    fn deref(&self) -> &Told {
+        &self.0
+    }
+}
+
+/// A problem in the form it is sent.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[schemars(rename = "Problem")]
+pub struct Told {
     /// A URN that names the kind of problem.
     #[serde(rename = "type")]
     pub kind: String,
@@ -66,7 +79,7 @@ impl Problem {
         let known = KINDS.iter().find(|(known, ..)| *known == code);
         let (status, title) =
             known.map_or((500, "The service failed"), |(_, status, title)| (*status, *title));
-        Self {
+        Self(Box::new(Told {
             kind: format!("urn:counterfoil:problem:{code}"),
             title: title.to_owned(),
             status,
@@ -75,14 +88,14 @@ impl Problem {
             request_id: None,
             more: serde_json::Map::new(),
             headers: Vec::new(),
-        }
+        }))
     }
 
     /// With a header.
     #[must_use]
     pub fn header(mut self, name: HeaderName, value: &str) -> Self {
         if let Ok(value) = HeaderValue::from_str(value) {
-            self.headers.push((name, value));
+            self.0.headers.push((name, value));
         }
         self
     }
@@ -96,7 +109,7 @@ impl Problem {
     /// With another status.
     #[must_use]
     pub fn with_status(mut self, status: u16) -> Self {
-        self.status = status;
+        self.0.status = status;
         self
     }
 
@@ -104,7 +117,7 @@ impl Problem {
     #[must_use]
     pub fn with(mut self, name: &str, value: impl Serialize) -> Self {
         if let Ok(value) = serde_json::to_value(value) {
-            self.more.insert(name.to_owned(), value);
+            self.0.more.insert(name.to_owned(), value);
         }
         self
     }
@@ -161,20 +174,21 @@ impl From<EngineError> for Problem {
 
 impl IntoResponse for Problem {
     fn into_response(mut self) -> Response {
-        let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        let headers = std::mem::take(&mut self.headers);
+        let status =
+            StatusCode::from_u16(self.0.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let headers = std::mem::take(&mut self.0.headers);
         let body = serde_json::to_vec(&self).unwrap_or_default();
         let content_type = (header::CONTENT_TYPE, "application/problem+json");
         let mut response = (status, [content_type], body).into_response();
         response.headers_mut().extend(headers);
-        response.extensions_mut().insert(Carried(Box::new(self)));
+        response.extensions_mut().insert(Carried(self));
         response
     }
 }
 
 /// The problem a response tells of.
 #[derive(Clone, Debug)]
-pub(crate) struct Carried(pub(crate) Box<Problem>);
+pub(crate) struct Carried(pub(crate) Problem);
 
 /// A response with the id of its request, in the body of a problem too.
 pub(crate) fn with_request_id(mut response: Response, id: &str) -> Response {
@@ -184,7 +198,7 @@ pub(crate) fn with_request_id(mut response: Response, id: &str) -> Response {
     let Some(Carried(mut problem)) = response.extensions_mut().remove::<Carried>() else {
         return response;
     };
-    problem.request_id = Some(id.to_owned());
+    problem.0.request_id = Some(id.to_owned());
     let (mut parts, _) = response.into_parts();
     let body = serde_json::to_vec(&problem).unwrap_or_default();
     parts.headers.remove(header::CONTENT_LENGTH);

@@ -142,7 +142,6 @@ impl Shared {
     }
 
     /// The router.
-    #[must_use]
     pub fn router(&self) -> Router {
         let mut router = Router::new();
         for (operation, method) in table().operations {

@@ -178,11 +178,15 @@ impl Engine {
         let metered: Vec<Span> = spans(&segments)
             .into_iter()
             .filter(|span| span.charge().is_some_and(|charge| charge.is_metered()))
+            .filter(|span| !span.period.intersect(&read).is_empty() || read.is_empty())
             .map(|mut span| {
-                span.period = span.period.intersect(&read);
+                // An event whose producer's clock is ahead of ours counts at once all the same.
+                let key = span.charge().and_then(|charge| charge.meter.as_ref());
+                if key.and_then(|key| books.meters().get(key)).is_none_or(is_level) {
+                    span.period = span.period.intersect(&read);
+                }
                 span
             })
-            .filter(|span| !span.period.is_empty() || read.is_empty())
             .collect();
         let lane = self.tenant.lane_of(&customer.id);
         let mut scope = Scope::default();
@@ -277,6 +281,11 @@ impl Engine {
         }
         Ok(found)
     }
+}
+
+fn is_level(meter: &Meter) -> bool {
+    use counterfoil_metering::Aggregation::{TimeWeightedLevel, TimeWeightedSum};
+    matches!(meter.aggregation, TimeWeightedSum | TimeWeightedLevel)
 }
 
 /// The stretch a span had before it was cut at now.

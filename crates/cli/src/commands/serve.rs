@@ -33,7 +33,10 @@ pub(super) async fn run(
         options(config).await?,
     );
     // The engine of the configured tenant is open from the start, so that it is projected.
-    shared.engine(&config.tenant).await.map_err(|problem| CliError::asked(problem.detail))?;
+    shared
+        .engine(&config.tenant)
+        .await
+        .map_err(|problem| CliError::asked(problem.detail.clone()))?;
     let pricing = serve.pricing.clone().or_else(|| config.serve.pricing.clone());
     if let Some(directory) = &pricing {
         publish(&engine, directory).await?;
