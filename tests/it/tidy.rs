@@ -42,6 +42,11 @@ const RULES: &[Rule] = &[
     Rule { name: "store", uses: Some(STAGES), never: &["sqlx", "rusqlite", "axum"] },
     Rule { name: "store-sqlite", uses: Some(STAGES_AND_STORE), never: &["axum"] },
     Rule { name: "store-postgres", uses: Some(STAGES_AND_STORE), never: &["axum"] },
+    Rule {
+        name: "archive",
+        uses: Some(STAGES_AND_STORE),
+        never: &["tokio", "sqlx", "rusqlite", "axum"],
+    },
     Rule { name: "engine", uses: Some(STAGES_AND_STORE), never: &["sqlx", "rusqlite", "axum"] },
     Rule { name: "cli", uses: None, never: &["sqlx", "rusqlite"] },
     Rule { name: "tests", uses: None, never: &["sqlx", "rusqlite"] },

@@ -51,7 +51,7 @@ impl Engine {
             let value = Some("some".to_owned());
             commit.writes.push(Write::Set { key: CREDIT_NOTE_CUSTOMERS.to_owned(), value });
         }
-        Ok(self.store.commit(&self.tenant.id, &commit).await?)
+        Ok(self.commit(&commit).await?)
     }
 
     /// A customer that must exist.
@@ -149,7 +149,7 @@ impl Engine {
             now,
             serde_json::to_value(subscription)?,
         );
-        Ok(self.store.commit(&self.tenant.id, &commit).await?)
+        Ok(self.commit(&commit).await?)
     }
 
     /// A parent pays for others and is paid for by nobody, and is billed in the same currency.

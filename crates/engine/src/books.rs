@@ -262,7 +262,7 @@ impl Engine {
             now,
             serde_json::json!({"book": book.reference, "sha256": book.digest}),
         );
-        self.store.commit(&self.tenant.id, &commit).await?;
+        self.commit(&commit).await?;
         Ok(Published::Now)
     }
 

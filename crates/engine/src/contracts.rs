@@ -158,7 +158,7 @@ impl Engine {
         let body = serde_json::json!({"customer": id, "zone": zone, "from": customer.zone});
         let key = format!("customer.moved/{id}/{}", now.micros());
         let commit = commit.fact("customer.moved", key, now, body);
-        Ok(self.store.commit(&self.tenant.id, &commit).await?)
+        Ok(self.commit(&commit).await?)
     }
 
     async fn put(
@@ -172,7 +172,7 @@ impl Engine {
         let key = format!("{kind}/{}/{}/{}", subscription.id, now.micros(), digest.short());
         let commit =
             Commit::of(Write::PutSubscription(subscription.clone())).fact(kind, key, now, body);
-        Ok(self.store.commit(&self.tenant.id, &commit).await?)
+        Ok(self.commit(&commit).await?)
     }
 
     fn day_of(&self, account: &Account, when: Effective) -> Result<Date, EngineError> {

@@ -76,7 +76,7 @@ impl Engine {
             }
             let earlier = self.notes_on(&invoice.id).await?;
             let (commit, note) = self.credit_commit(request, &invoice, &earlier).await?;
-            match self.store.commit(&self.tenant.id, &commit).await {
+            match self.commit(&commit).await {
                 Ok(()) => return Ok(note),
                 Err(error) if raced(&error) => {}
                 Err(error) => return Err(error.into()),

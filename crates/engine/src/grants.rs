@@ -100,7 +100,7 @@ impl Engine {
             at,
             serde_json::to_value(grant)?,
         );
-        Ok(self.store.commit(&self.tenant.id, &commit).await?)
+        Ok(self.commit(&commit).await?)
     }
 
     /// Grants of a customer, or all, with what is left of them, in order of use.
@@ -276,7 +276,7 @@ impl Engine {
                     now,
                     serde_json::json!({"grant": grant.id, "left": left, "carried": carried}),
                 );
-                self.store.commit(&self.tenant.id, &commit).await?;
+                self.commit(&commit).await?;
                 done.expired.push((grant.id, left));
             }
         }
@@ -400,7 +400,9 @@ impl Engine {
             .collect();
         let lane = self.tenant.lane_of(&wanted.customer);
         let view = self.lane_view(lane).await?;
-        let rows = self.standing_between(lane, &wanted.customer, 1, view.head, view.head).await?;
+        let since = grants.iter().map(|grant| grant.from).min().unwrap_or(now);
+        let rows =
+            self.standing_between(lane, &wanted.customer, (1, view.head), view.head, since).await?;
         let mut used = Vec::new();
         for row in rows.iter().filter(|row| row.time < now) {
             if let Measurement::Value { value: Measured::Number(units), .. } =

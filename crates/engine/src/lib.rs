@@ -19,12 +19,15 @@
 //! | [`backtest`] | real history under another price book |
 //! | [`unbilled`] | accepted but not billed, and why |
 //! | [`reports`] | the reports of finance |
+//! | [`archive`] | the content of old rows into files and back |
+//! | [`recovery`] | a store that lies behind its anchor bills nothing |
 //! | [`rebuild`], [`verify`] | projections from facts; proofs that all agree |
 //!
 //! Architecture invariant: no SQL, no adapter, no wall clock. Time comes from the [`Clock`] the
 //! composition root passes in.
 
 pub mod accounts;
+pub mod archive;
 pub mod backtest;
 pub mod books;
 pub mod contract;
@@ -40,6 +43,7 @@ pub mod payments;
 pub mod postings;
 pub mod project;
 pub mod rebuild;
+pub mod recovery;
 pub mod report;
 pub mod reports;
 pub mod run;
@@ -67,6 +71,7 @@ pub struct Engine {
     pub(crate) tax: Arc<dyn tax::TaxProvider>,
     pub(crate) clocks: test_clock::Clocks,
     pub(crate) tenant: Tenant,
+    pub(crate) beside: Arc<archive::Beside>,
 }
 
 impl Engine {
@@ -83,7 +88,8 @@ impl Engine {
         let tenant = store.ensure_tenant(tenant, lanes).await?;
         let tax = Arc::new(tax::OwnRates);
         let clocks = test_clock::Clocks::default();
-        Ok(Self { store, clock, tax, clocks, tenant })
+        let beside = Arc::default();
+        Ok(Self { store, clock, tax, clocks, tenant, beside })
     }
 
     /// The same with another source of tax decisions.

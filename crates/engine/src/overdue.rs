@@ -47,7 +47,7 @@ impl Engine {
         }
         let value = Some(serde_json::to_string(steps)?);
         let commit = Commit::of(Write::Set { key: SETTING.to_owned(), value });
-        Ok(self.store.commit(&self.tenant.id, &commit).await?)
+        Ok(self.commit(&commit).await?)
     }
 
     /// Moves what is past its due date to overdue and records the dunning steps it has come to.
@@ -99,7 +99,7 @@ impl Engine {
                     if commit.facts.is_empty() {
                         continue;
                     }
-                    match self.store.commit(&self.tenant.id, &commit).await {
+                    match self.commit(&commit).await {
                         Ok(()) => {}
                         // Paid or voided meanwhile: nothing to remind of.
                         Err(error) if crate::postings::raced(&error) => continue,

@@ -72,7 +72,7 @@ impl Engine {
             }
             let open = self.open_for(payment).await?;
             let (commit, applied) = self.payment_commit(payment, &open)?;
-            match self.store.commit(&self.tenant.id, &commit).await {
+            match self.commit(&commit).await {
                 Ok(()) => return Ok(applied),
                 Err(error) if raced(&error) => {}
                 Err(error) => return Err(error.into()),
@@ -320,7 +320,7 @@ impl Engine {
                 at,
                 serde_json::json!({"customer": customer, "invoice": invoice.id, "amount": amount}),
             );
-            match self.store.commit(&self.tenant.id, &commit).await {
+            match self.commit(&commit).await {
                 Ok(()) => used.push((invoice.id, amount)),
                 Err(error) if raced(&error) => {}
                 Err(error) => return Err(error.into()),
@@ -375,7 +375,7 @@ impl Engine {
         let mut commit = Commit::of(Write::Issue { document, series: None });
         commit.writes.push(Write::Post(vec![moved.posting()?]));
         let commit = commit.told("refund.recorded", format!("refund.recorded/{id}"), at, body);
-        Ok(self.store.commit(&self.tenant.id, &commit).await?)
+        Ok(self.commit(&commit).await?)
     }
 
     /// An invoice that must exist.

@@ -137,7 +137,7 @@ impl Engine {
         run: &Run,
         commit: &Commit,
     ) -> Result<Option<Run>, EngineError> {
-        match self.store.commit(&self.tenant.id, commit).await {
+        match self.commit(commit).await {
             Ok(()) => Ok(None),
             Err(error @ StoreError::Conflict { .. }) => {
                 let now = self.run(&run.id).await?;

@@ -95,7 +95,7 @@ impl Engine {
                 at,
                 serde_json::json!({"consolidated": id, "payer": parent, "month": month.label()}),
             );
-            self.store.commit(&self.tenant.id, &commit).await?;
+            self.commit(&commit).await?;
             issued.extend(
                 self.store.document(&self.tenant.id, "consolidated", &id.to_string()).await?,
             );

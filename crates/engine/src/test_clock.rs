@@ -90,6 +90,6 @@ impl Engine {
         let body = serde_json::json!({"customer": customer, "at": to});
         let key = format!("test_clock.set/{scope}/{}/{}", now.micros(), body);
         let commit = Commit::of(set).fact("test_clock.set", key, now, body);
-        Ok(self.store.commit(&self.tenant.id, &commit).await?)
+        Ok(self.commit(&commit).await?)
     }
 }

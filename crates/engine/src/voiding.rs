@@ -71,7 +71,7 @@ impl Engine {
                 at,
                 serde_json::json!({"invoice": id, "number": invoice.number, "reason": reason}),
             );
-            match self.store.commit(&self.tenant.id, &commit).await {
+            match self.commit(&commit).await {
                 Ok(()) => return self.invoice(id).await,
                 Err(error) if raced(&error) => {}
                 Err(error) => return Err(error.into()),
@@ -149,7 +149,7 @@ impl Engine {
             at,
             serde_json::json!({"invoice": id, "open": open, "reason": reason}),
         );
-        self.store.commit(&self.tenant.id, &commit).await?;
+        self.commit(&commit).await?;
         self.invoice(id).await
     }
 
@@ -206,7 +206,7 @@ impl Engine {
         });
         commit.writes.push(Write::Post(posted));
         let commit = commit.fact("invoice.alone", format!("invoice.alone/{id}"), at, body);
-        self.store.commit(&self.tenant.id, &commit).await?;
+        self.commit(&commit).await?;
         self.use_balances(Some(&payer.id)).await?;
         self.invoice(&id).await
     }

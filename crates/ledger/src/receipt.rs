@@ -46,6 +46,18 @@ pub enum Reject {
     /// A correction that cannot be applied.
     #[error("{0}")]
     Correction(String),
+    /// A correction of an event whose content is archived.
+    #[error(
+        "event {target:?} is archived (lane {lane} position {position}); put it back first: `counterfoil archive list`, then `counterfoil archive restore ID`"
+    )]
+    Archived {
+        /// The event it names.
+        target: String,
+        /// Lane of that event.
+        lane: LaneId,
+        /// Position of that event.
+        position: u64,
+    },
     /// The line or body is larger than allowed.
     #[error("{what} is {size} bytes long; at most {max} are allowed")]
     TooLarge {
@@ -69,6 +81,7 @@ impl Reject {
             Self::InTheFuture { .. } => "in_the_future",
             Self::TooOld { .. } => "too_old",
             Self::Correction(_) => "bad_correction",
+            Self::Archived { .. } => "archived",
             Self::TooLarge { .. } => "too_large",
         }
     }

@@ -7,8 +7,8 @@ use std::{future::Future, sync::Arc};
 use counterfoil_store::{
     Store,
     contract::{
-        aggregates, append, catalog, concurrent, corrections, documents, invoices, journal, reads,
-        runs, tenants,
+        aggregates, append, archive, catalog, concurrent, corrections, documents, invoices,
+        journal, reads, runs, tenants,
     },
 };
 use counterfoil_store_sqlite::SqliteStore;
@@ -352,4 +352,39 @@ async fn settings_are_set_and_removed() {
 #[tokio::test]
 async fn documents_and_accounts_belong_to_one_tenant() {
     on(documents::documents_and_accounts_belong_to_one_tenant).await;
+}
+
+#[tokio::test]
+async fn an_archived_row_keeps_its_place_and_its_seal() {
+    on(archive::an_archived_row_keeps_its_place_and_its_seal).await;
+}
+
+#[tokio::test]
+async fn reads_of_archived_rows_are_refused_and_never_short() {
+    on(archive::reads_of_archived_rows_are_refused_and_never_short).await;
+}
+
+#[tokio::test]
+async fn dedupe_holds_for_archived_rows() {
+    on(archive::dedupe_holds_for_archived_rows).await;
+}
+
+#[tokio::test]
+async fn corrections_of_archived_rows_are_refused() {
+    on(archive::corrections_of_archived_rows_are_refused).await;
+}
+
+#[tokio::test]
+async fn what_is_put_back_is_what_was_there() {
+    on(archive::what_is_put_back_is_what_was_there).await;
+}
+
+#[tokio::test]
+async fn archived_rows_are_a_prefix_of_their_lane() {
+    on(archive::archived_rows_are_a_prefix_of_their_lane).await;
+}
+
+#[tokio::test]
+async fn only_projected_rows_that_are_what_they_say_are_dropped() {
+    on(archive::only_projected_rows_that_are_what_they_say_are_dropped).await;
 }

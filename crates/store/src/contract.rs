@@ -3,6 +3,7 @@
 //! | file | promises about |
 //! |---|---|
 //! | [`append`] | receipts, dedupe, order |
+//! | [`archive`] | content that goes into an archive and comes back |
 //! | [`corrections`] | reversals and amendments |
 //! | [`reads`] | reading the ledger back, exactly |
 //! | [`concurrent`] | many writers at once |
@@ -21,6 +22,7 @@
 
 pub mod aggregates;
 pub mod append;
+pub mod archive;
 pub mod catalog;
 pub mod concurrent;
 pub mod corrections;

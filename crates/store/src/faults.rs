@@ -21,10 +21,10 @@ use counterfoil_types::{
 };
 
 use crate::{
-    Account, AccountFilter, AggregateStore, BookRow, Bucket, CatalogStore, Commit, Document,
-    DocumentFilter, DocumentStore, InvoiceFilter, InvoiceStore, InvoiceSummary, JournalStore,
-    LaneHead, LedgerStore, MeterRow, Pending, Projection, RecordedFact, RecordedPosting, RunStore,
-    Store, StoreError, Tenant,
+    Account, AccountFilter, AggregateStore, ArchiveRecord, ArchiveStore, BookRow, Bucket,
+    CatalogStore, Commit, Document, DocumentFilter, DocumentStore, InvoiceFilter, InvoiceStore,
+    InvoiceSummary, JournalStore, Known, LaneHead, LedgerStore, Manifest, MeterRow, Pending,
+    Projection, RecordedFact, RecordedPosting, RunStore, Seal, Store, StoreError, Tenant,
 };
 
 /// On which side of its effect a call fails.
@@ -53,7 +53,8 @@ pub struct FaultStore {
 }
 
 /// Calls that change something: only for these the two sides differ.
-pub const WRITES: [&str; 5] = ["append", "commit", "ensure_tenant", "forget", "project"];
+pub const WRITES: [&str; 7] =
+    ["append", "commit", "drop_content", "ensure_tenant", "forget", "project", "put_back"];
 
 impl FaultStore {
     /// Wraps a store; nothing fails yet.
@@ -143,6 +144,16 @@ pass_on! { LedgerStore:
     fn rows_at(lane: LaneId, positions: &[u64]) -> Vec<StoredEvent>;
     fn corrections_of(lane: LaneId, first: u64, last: u64) -> Vec<StoredEvent>;
     fn find(tenant: &TenantId, source: &str, id: &str) -> Option<StoredEvent>;
+}
+
+pass_on! { ArchiveStore:
+    fn seals(lane: LaneId, after: u64, upto: u64, limit: u32) -> Vec<Seal>;
+    fn corrections_after(lane: LaneId, first: u64, last: u64, after: u64) -> Vec<StoredEvent>;
+    fn known(tenant: &TenantId, source: &str, id: &str) -> Option<Known>;
+    fn archives(tenant: &TenantId) -> Vec<ArchiveRecord>;
+    fn drop_content(tenant: &Tenant, manifest: &Manifest, place: &str, rows: &[StoredEvent],
+        at: Timestamp) -> ();
+    fn put_back(tenant: &Tenant, manifest: &Manifest, rows: &[StoredEvent], at: Timestamp) -> u64;
 }
 
 pass_on! { AggregateStore:

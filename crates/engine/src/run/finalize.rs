@@ -112,7 +112,8 @@ impl Engine {
             now,
             serde_json::json!({"run": run.id, "period": run.period}),
         );
-        self.store.commit(&self.tenant.id, &commit).await?;
+        self.commit(&commit).await?;
+        self.take_anchor(true).await?;
         Ok(run)
     }
 
@@ -120,14 +121,14 @@ impl Engine {
     /// one: that one is parked.
     async fn finalize_items(&self, page: Vec<RunItem>, series: &str) -> Result<(), EngineError> {
         let commit = self.finalize_page(&page, series).await?;
-        match self.store.commit(&self.tenant.id, &commit).await {
+        match self.commit(&commit).await {
             Err(error) if raced(&error) && page.len() > 1 => {}
             outcome => return self.or_park(page, outcome).await,
         }
         for item in page {
             let alone = vec![item];
             let commit = self.finalize_page(&alone, series).await?;
-            let outcome = self.store.commit(&self.tenant.id, &commit).await;
+            let outcome = self.commit(&commit).await;
             self.or_park(alone, outcome).await?;
         }
         Ok(())
@@ -148,7 +149,7 @@ impl Engine {
             ..item
         });
         let commit = Commit::of(Write::PutRunItems(parked.collect()));
-        Ok(self.store.commit(&self.tenant.id, &commit).await?)
+        Ok(self.commit(&commit).await?)
     }
 
     async fn finalize_page(&self, page: &[RunItem], series: &str) -> Result<Commit, EngineError> {

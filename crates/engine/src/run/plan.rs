@@ -57,7 +57,7 @@ impl Engine {
             now,
             serde_json::json!({"run": run.id, "period": run.period, "attempt": attempt}),
         );
-        self.store.commit(&self.tenant.id, &commit).await?;
+        self.commit(&commit).await?;
         self.run(&run.id).await
     }
 
@@ -79,10 +79,10 @@ impl Engine {
             for subscription in page {
                 items.extend(self.items_of(books, &run, subscription).await?);
             }
-            self.store.commit(&self.tenant.id, &Commit::of(Write::PutRunItems(items))).await?;
+            self.commit(&Commit::of(Write::PutRunItems(items))).await?;
         }
         let run = Run { state: RunState::Computing, ..run };
-        self.store.commit(&self.tenant.id, &Commit::of(Write::UpdateRun(run.clone()))).await?;
+        self.commit(&Commit::of(Write::UpdateRun(run.clone()))).await?;
         Ok(run)
     }
 

@@ -169,7 +169,7 @@ async fn damage_in_a_row_of_the_database_names_the_row() {
     let fixture = Fixture::new().await;
     fixture.append(0, 14).await.unwrap();
     for sql in [
-        "ALTER TABLE usage_event DISABLE TRIGGER usage_event_append_only",
+        "ALTER TABLE usage_event DISABLE TRIGGER usage_event_updates",
         "UPDATE usage_event SET quantity = 'NaN' WHERE position = 2",
     ] {
         sqlx::raw_sql(sql).execute(fixture.store.pool()).await.unwrap();
