@@ -23,7 +23,7 @@ const HEAD: [&str; 11] = [
 /// Writes rows of one lane.
 pub(crate) fn write(out: impl Write, rows: &[StoredEvent]) -> io::Result<()> {
     let mut out = csv::WriterBuilder::new().from_writer(out);
-    out.write_record(HEAD)?;
+    out.write_record(HEAD).map_err(plain)?;
     for row in rows {
         let event = &row.event;
         out.write_record([
@@ -38,9 +38,18 @@ pub(crate) fn write(out: impl Write, rows: &[StoredEvent]) -> io::Result<()> {
             &event.id,
             &event.quantity.to_string(),
             &body::encode(event).unwrap_or_default(),
-        ])?;
+        ])
+        .map_err(plain)?;
     }
     out.flush()
+}
+
+/// The error of the system, so that a full disk is known as one.
+fn plain(error: csv::Error) -> io::Error {
+    match error.into_kind() {
+        csv::ErrorKind::Io(error) => error,
+        other => io::Error::other(format!("{other:?}")),
+    }
 }
 
 /// Reads rows of one lane; what is wrong in words.

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use counterfoil_archive::{AnchorFile, ArchiveDir};
 use counterfoil_engine::Engine;
 use counterfoil_store::Store;
 use counterfoil_store_postgres::{PostgresOptions, PostgresStore};
@@ -61,7 +62,10 @@ pub(crate) async fn engine(config: &Config) -> Result<(Engine, AnyStore), CliErr
         Some(now) => Arc::new(FixedClock::new(now)),
         None => Arc::new(SystemClock),
     };
-    let mut engine = Engine::open(store.shared(), clock, &config.tenant, config.lanes).await?;
+    let mut engine = Engine::open(store.shared(), clock, &config.tenant, config.lanes)
+        .await?
+        .with_archives(Arc::new(ArchiveDir::new(&config.archives)))
+        .with_anchor(Arc::new(AnchorFile::new(config.anchor_file())));
     if config.test_mode {
         engine = engine.with_test_clocks().await?;
     }

@@ -7,7 +7,7 @@ use counterfoil_invoicing::{InvoiceState, cycle::CycleNumber};
 use counterfoil_ledger::LaneId;
 use counterfoil_metering::EVENTS_METER;
 use counterfoil_store::{InvoiceFilter, Seal};
-use counterfoil_types::{CustomerId, SubscriptionId, Timestamp};
+use counterfoil_types::{CustomerId, Period, SubscriptionId, Timestamp};
 use serde::Serialize;
 
 use super::through::prefix_end;
@@ -34,12 +34,8 @@ pub(crate) struct LanePart {
     pub(crate) held_back: Option<HeldBack>,
 }
 
-/// From when on a customer's events are still to be billed, and for what.
-#[derive(Clone)]
-struct Open {
-    from: Timestamp,
-    subscription: Option<SubscriptionId>,
-}
+/// The periods of a customer whose closing invoice is not finalized.
+type Open = Vec<(Period, SubscriptionId)>;
 
 /// Plans one archiving.
 pub(crate) struct Planner<'a> {
@@ -101,15 +97,13 @@ impl Planner<'_> {
             return Ok(Some(format!("the lane is projected up to position {projected} only")));
         }
         if !self.open.contains_key(&seal.customer) {
-            let open = self.open_from(&seal.customer).await?;
+            let open = self.open_periods(&seal.customer).await?;
             self.open.insert(seal.customer.clone(), open);
         }
-        Ok(match self.open.get(&seal.customer) {
-            Some(Open { from, subscription: Some(name) }) if time >= *from => Some(format!(
-                "subscription {name} is not invoiced from {from} on; bill that month first"
-            )),
-            _ => None,
-        })
+        let mut open = self.open.get(&seal.customer).into_iter().flatten();
+        Ok(open.find(|(period, _)| period.contains(time)).map(|(period, subscription)| {
+            format!("subscription {subscription} is not invoiced for {period}; bill it first")
+        }))
     }
 
     /// Whether events before the cutoff stand among the rows that follow.
@@ -119,11 +113,11 @@ impl Planner<'_> {
         Ok(page.iter().any(|seal| seal.time() < self.before))
     }
 
-    /// The start of the first period whose closing invoice is not finalized. An invoice that was
-    /// withdrawn counts: withdrawing is a decision.
-    async fn open_from(&self, customer: &CustomerId) -> Result<Open, EngineError> {
+    /// The periods that begin before the cutoff and whose closing invoice is not finalized. An
+    /// invoice that was withdrawn counts: withdrawing is a decision.
+    async fn open_periods(&self, customer: &CustomerId) -> Result<Open, EngineError> {
         let engine = self.engine;
-        let mut open = Open { from: Timestamp::MAX, subscription: None };
+        let mut open = Open::new();
         if engine.store.customer(&engine.tenant.id, customer).await?.is_none() {
             return Ok(open);
         }
@@ -133,12 +127,12 @@ impl Planner<'_> {
             let account = engine.account(&self.books, subscription).await?;
             let mut number: CycleNumber = 0;
             while let Some((period, _)) = account.cycles.period(number)? {
+                if period.start >= self.before {
+                    break;
+                }
                 number += 1;
                 if !closed.contains(&(name.clone(), number)) {
-                    if period.start < open.from {
-                        open = Open { from: period.start, subscription: Some(name) };
-                    }
-                    break;
+                    open.push((period, name.clone()));
                 }
             }
         }

@@ -238,11 +238,9 @@ async fn what_holds_rows_back_is_said() {
     assert!(report.rows > 0);
     assert!(!report.held_back.is_empty());
     for held in &report.held_back {
-        assert!(
-            held.reason.contains("is not invoiced from 2026-09-01T00:00:00Z")
-                || held.reason.contains("is not invoiced from 2026-08-31T18:30:00Z"),
-            "{held:?}"
-        );
+        let starts = ["2026-09-01T00:00:00Z", "2026-08-31T18:30:00Z"];
+        let named = starts.iter().any(|start| held.reason.contains(start));
+        assert!(named && held.reason.contains("is not invoiced for"), "{held:?}");
     }
     let seals = old.engine.archives().await.unwrap();
     assert!(seals.iter().all(|record| record.manifest.latest < at("2026-09-01T00:00:00Z")));
