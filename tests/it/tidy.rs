@@ -346,6 +346,19 @@ fn no_unfinished_marks() {
     assert_none("unfinished or switched off", &lines_with(&sources(), &needles));
 }
 
+/// The engine holds the store against its anchor where it commits; nobody goes around it.
+#[test]
+fn the_engine_commits_through_one_door() {
+    let engine = root().join("crates/engine/src");
+    let door = engine.join("recovery.rs");
+    let others =
+        sources().into_iter().filter(|(path, _)| path.starts_with(&engine) && *path != door);
+    let others: Vec<(PathBuf, String)> = others.collect();
+    assert!(others.len() > 30, "looking in the wrong place");
+    let around = lines_with(&others, &["store.commit(", "store().commit("]);
+    assert_none("commits that go around `Engine::commit`", &around);
+}
+
 #[test]
 fn no_wall_clock_below_the_composition_root() {
     let needles = [

@@ -170,7 +170,7 @@ mod tests {
             source: "a, \"b\"".to_owned(),
             customer: CustomerId::new("=cmd|' /C calc'!A0").unwrap(),
             event_type: "t".to_owned(),
-            time: (position % 2 == 0).then_some(Timestamp::from_micros(-1)),
+            time: position.is_multiple_of(2).then_some(Timestamp::from_micros(-1)),
             quantity: "-0.0000000000000000000000000012".parse().unwrap(),
             unit: Some(String::new()),
             properties: BTreeMap::from([(

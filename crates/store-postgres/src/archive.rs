@@ -5,7 +5,7 @@ use async_trait::async_trait;
 use counterfoil_ledger::{LaneId, StoredEvent, body, content_hash, key_hash};
 use counterfoil_store::{
     ArchiveRecord, ArchiveState, ArchiveStore, Fact, Known, Manifest, Seal, StoreError, Tenant,
-    archive::{mismatch, read_remains, remains},
+    archive::{fact, read_remains, refuse_other_rows, remains},
 };
 use counterfoil_types::{CustomerId, Digest, TenantId, Timestamp};
 use sqlx::{PgConnection, PgExecutor, Postgres, Transaction, postgres::PgRow};
@@ -116,7 +116,7 @@ impl ArchiveStore for PostgresStore {
         rows: &[StoredEvent],
         at: Timestamp,
     ) -> Result<(), StoreError> {
-        refuse_mismatch(tenant, manifest, rows)?;
+        refuse_other_rows(tenant, manifest, rows)?;
         let mut tx = lock(self, manifest.lane()).await?;
         if state_of(&mut tx, manifest).await? == Some(ArchiveState::Archived) {
             return Ok(());
@@ -150,7 +150,7 @@ impl ArchiveStore for PostgresStore {
         rows: &[StoredEvent],
         at: Timestamp,
     ) -> Result<u64, StoreError> {
-        refuse_mismatch(tenant, manifest, rows)?;
+        refuse_other_rows(tenant, manifest, rows)?;
         let mut tx = lock(self, manifest.lane()).await?;
         let refused =
             |why: String| Err(StoreError::conflict(format!("archive {}", manifest.id()), why));
@@ -237,33 +237,6 @@ async fn finish(
 ) -> Result<(), StoreError> {
     journal::record(&mut tx, tenant, &[fact]).await.map_err(StoreError::from)?;
     tx.commit().await.map_err(commit_error)
-}
-
-fn fact(kind: &str, manifest: &Manifest, at: Timestamp) -> Result<Fact, StoreError> {
-    let digest = Digest::of(manifest.text()?.as_bytes());
-    Ok(Fact {
-        kind: kind.to_owned(),
-        key: format!("{kind}/{}/{}", manifest.id(), at.micros()),
-        at,
-        body: serde_json::json!({"archive": manifest.id(), "manifest": digest, "rows": manifest.rows}),
-    })
-}
-
-fn refuse_mismatch(
-    tenant: &Tenant,
-    manifest: &Manifest,
-    rows: &[StoredEvent],
-) -> Result<(), StoreError> {
-    let foreign = manifest.tenant != tenant.id || !tenant.lane_ids().contains(&manifest.lane());
-    let why = if foreign {
-        Some(format!("it is of tenant {} lane {}", manifest.tenant, manifest.lane))
-    } else {
-        mismatch(manifest, rows)
-    };
-    match why {
-        Some(why) => Err(StoreError::conflict(format!("archive {}", manifest.id()), why)),
-        None => Ok(()),
-    }
 }
 
 fn all(manifest: &Manifest, chunk: &[StoredEvent], changed: u64) -> Result<(), StoreError> {

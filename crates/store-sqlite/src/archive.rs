@@ -5,7 +5,7 @@ use async_trait::async_trait;
 use counterfoil_ledger::{LaneId, StoredEvent, body, content_hash, key_hash};
 use counterfoil_store::{
     ArchiveRecord, ArchiveState, ArchiveStore, Fact, Known, Manifest, Seal, StoreError, Tenant,
-    archive::{mismatch, read_remains, remains},
+    archive::{fact, read_remains, refuse_other_rows, remains},
 };
 use counterfoil_types::{CustomerId, Digest, TenantId, Timestamp};
 use sqlx::{SqliteConnection, sqlite::SqliteRow};
@@ -113,7 +113,7 @@ impl ArchiveStore for SqliteStore {
         rows: &[StoredEvent],
         at: Timestamp,
     ) -> Result<(), StoreError> {
-        refuse_mismatch(tenant, manifest, rows)?;
+        refuse_other_rows(tenant, manifest, rows)?;
         let mut tx = self.begin().await?;
         match state_of(&mut tx, manifest).await? {
             Some(ArchiveState::Archived) => return Ok(()),
@@ -147,7 +147,7 @@ impl ArchiveStore for SqliteStore {
         rows: &[StoredEvent],
         at: Timestamp,
     ) -> Result<u64, StoreError> {
-        refuse_mismatch(tenant, manifest, rows)?;
+        refuse_other_rows(tenant, manifest, rows)?;
         let mut tx = self.begin().await?;
         let id = manifest.id();
         match state_of(&mut tx, manifest).await? {
@@ -192,33 +192,6 @@ impl ArchiveStore for SqliteStore {
         journal::record(&mut tx, number, &fact).await?;
         tx.commit().await.map_err(store_error)?;
         Ok(manifest.rows)
-    }
-}
-
-fn fact(kind: &str, manifest: &Manifest, at: Timestamp) -> Result<Fact, StoreError> {
-    let digest = Digest::of(manifest.text()?.as_bytes());
-    Ok(Fact {
-        kind: kind.to_owned(),
-        key: format!("{kind}/{}/{}", manifest.id(), at.micros()),
-        at,
-        body: serde_json::json!({"archive": manifest.id(), "manifest": digest, "rows": manifest.rows}),
-    })
-}
-
-fn refuse_mismatch(
-    tenant: &Tenant,
-    manifest: &Manifest,
-    rows: &[StoredEvent],
-) -> Result<(), StoreError> {
-    let foreign = manifest.tenant != tenant.id || !tenant.lane_ids().contains(&manifest.lane());
-    let why = if foreign {
-        Some(format!("it is of tenant {} lane {}", manifest.tenant, manifest.lane))
-    } else {
-        mismatch(manifest, rows)
-    };
-    match why {
-        Some(why) => Err(StoreError::conflict(format!("archive {}", manifest.id()), why)),
-        None => Ok(()),
     }
 }
 

@@ -10,7 +10,7 @@ use counterfoil_ledger::{LaneId, StoredEvent};
 use counterfoil_types::{CustomerId, Digest, TenantId, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use crate::{catalog::Tenant, error::StoreError};
+use crate::{catalog::Tenant, error::StoreError, journal::Fact};
 
 /// Version of manifest and file.
 pub const ARCHIVE_FORMAT: &str = "counterfoil-archive/1";
@@ -253,4 +253,40 @@ pub fn mismatch(manifest: &Manifest, rows: &[StoredEvent]) -> Option<String> {
         return Some(format!("archive {id}: it has {} rows, not {}", rows.len(), manifest.rows));
     }
     (tree.root() != manifest.root).then(|| format!("archive {id}: its tree head is another one"))
+}
+
+/// Refuses rows that are not what `manifest` describes, or not of this tenant.
+///
+/// # Errors
+/// [`StoreError::Conflict`].
+pub fn refuse_other_rows(
+    tenant: &Tenant,
+    manifest: &Manifest,
+    rows: &[StoredEvent],
+) -> Result<(), StoreError> {
+    let foreign = manifest.tenant != tenant.id || !tenant.lane_ids().contains(&manifest.lane());
+    let why = if foreign {
+        Some(format!("it is of tenant {} lane {}", manifest.tenant, manifest.lane))
+    } else {
+        mismatch(manifest, rows)
+    };
+    match why {
+        Some(why) => Err(StoreError::conflict(format!("archive {}", manifest.id()), why)),
+        None => Ok(()),
+    }
+}
+
+/// The fact that an archive was dropped from the store or put back.
+///
+/// # Errors
+/// When the manifest cannot be written as JSON.
+pub fn fact(kind: &str, manifest: &Manifest, at: Timestamp) -> Result<Fact, StoreError> {
+    let (id, rows) = (manifest.id(), manifest.rows);
+    let digest = Digest::of(manifest.text()?.as_bytes());
+    Ok(Fact {
+        kind: kind.to_owned(),
+        key: format!("{kind}/{id}/{}", at.micros()),
+        at,
+        body: serde_json::json!({"archive": id, "manifest": digest, "rows": rows}),
+    })
 }

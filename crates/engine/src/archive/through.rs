@@ -4,13 +4,12 @@
 
 use std::{
     collections::BTreeSet,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError, atomic::AtomicBool},
 };
 
 use counterfoil_ledger::{LaneId, StoredEvent};
 use counterfoil_store::{AnchorStore, ArchiveFiles, ArchiveRecord, ArchiveState, StoreError};
 use counterfoil_types::{CustomerId, Timestamp};
-use tokio::sync::OnceCell;
 
 use crate::{Engine, EngineError};
 
@@ -25,8 +24,8 @@ pub(crate) struct Beside {
     files: Option<Arc<dyn ArchiveFiles>>,
     kept: Mutex<Vec<Kept>>,
     pub(crate) anchor: Option<Arc<dyn AnchorStore>>,
-    /// In which ways the store lies behind its anchor; found out before the first billing.
-    pub(crate) rollback: OnceCell<Vec<String>>,
+    /// Whether the store was found to agree with its anchor, before the first billing.
+    pub(crate) agrees: AtomicBool,
 }
 
 impl Beside {

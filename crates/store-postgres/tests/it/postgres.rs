@@ -135,6 +135,10 @@ async fn nobody_connected_can_rewrite_history() {
     fixture.store.commit(&fixture.tenant.id, &commit).await.unwrap();
     for sql in [
         "UPDATE usage_event SET quantity = 2",
+        "UPDATE usage_event SET archived = decode(repeat('00', 48), 'hex')",
+        "UPDATE usage_event SET archived = decode(repeat('00', 48), 'hex'), type = '', source = '', id = '', quantity = 0, body = NULL",
+        "DELETE FROM archive",
+        "TRUNCATE archive",
         "DELETE FROM usage_event WHERE position = 1",
         "TRUNCATE usage_event",
         "UPDATE journal SET body = '{}'",
