@@ -4,7 +4,7 @@
 use async_trait::async_trait;
 use counterfoil_ledger::{LaneId, StoredEvent, body, content_hash, key_hash};
 use counterfoil_store::{
-    ArchiveRecord, ArchiveState, ArchiveStore, Fact, Known, Manifest, Seal, StoreError, Tenant,
+    ArchiveRecord, ArchiveState, ArchiveStore, Known, Manifest, Seal, StoreError, Tenant,
     archive::{fact, read_remains, refuse_other_rows, remains},
 };
 use counterfoil_types::{CustomerId, Digest, TenantId, Timestamp};

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use counterfoil_invoicing::{InvoiceState, cycle::CycleNumber};
+use counterfoil_invoicing::{InvoiceState, Subscription, cycle::CycleNumber};
 use counterfoil_ledger::LaneId;
 use counterfoil_metering::EVENTS_METER;
 use counterfoil_store::{InvoiceFilter, Seal};
@@ -34,8 +34,8 @@ pub(crate) struct LanePart {
     pub(crate) held_back: Option<HeldBack>,
 }
 
-/// The periods of a customer whose closing invoice is not finalized.
-type Open = Vec<(Period, SubscriptionId)>;
+/// The periods of a customer that are still to be billed, with the reason in words.
+type Open = Vec<(Period, String)>;
 
 /// Plans one archiving.
 pub(crate) struct Planner<'a> {
@@ -101,9 +101,7 @@ impl Planner<'_> {
             self.open.insert(seal.customer.clone(), open);
         }
         let mut open = self.open.get(&seal.customer).into_iter().flatten();
-        Ok(open.find(|(period, _)| period.contains(time)).map(|(period, subscription)| {
-            format!("subscription {subscription} is not invoiced for {period}; bill it first")
-        }))
+        Ok(open.find(|(period, _)| period.contains(time)).map(|(_, reason)| reason.clone()))
     }
 
     /// Whether events before the cutoff stand among the rows that follow.
@@ -124,16 +122,39 @@ impl Planner<'_> {
         let closed = self.closed_cycles(customer).await?;
         for subscription in engine.subscriptions_of(customer).await? {
             let name = subscription.id.clone();
-            let account = engine.account(&self.books, subscription).await?;
-            let mut number: CycleNumber = 0;
-            while let Some((period, _)) = account.cycles.period(number)? {
-                if period.start >= self.before {
-                    break;
+            match self.open_of(subscription, &closed).await {
+                Ok(periods) => open.extend(periods.into_iter().map(|period| {
+                    let reason =
+                        format!("subscription {name} is not invoiced for {period}; bill it first");
+                    (period, reason)
+                })),
+                Err(EngineError::Store(error)) => return Err(error.into()),
+                // One contract that cannot be read holds its own events back, not the archiving.
+                Err(error) => {
+                    let always = Period::new(Timestamp::MIN, Timestamp::MAX);
+                    open.push((always, format!("subscription {name} cannot be read: {error}")));
                 }
-                number += 1;
-                if !closed.contains(&(name.clone(), number)) {
-                    open.push((period, name.clone()));
-                }
+            }
+        }
+        Ok(open)
+    }
+
+    async fn open_of(
+        &self,
+        subscription: Subscription,
+        closed: &BTreeSet<(SubscriptionId, CycleNumber)>,
+    ) -> Result<Vec<Period>, EngineError> {
+        let name = subscription.id.clone();
+        let account = self.engine.account(&self.books, subscription).await?;
+        let mut open = Vec::new();
+        let mut number: CycleNumber = 0;
+        while let Some((period, _)) = account.cycles.period(number)? {
+            if period.start >= self.before {
+                break;
+            }
+            number += 1;
+            if !closed.contains(&(name.clone(), number)) {
+                open.push(period);
             }
         }
         Ok(open)

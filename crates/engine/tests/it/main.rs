@@ -12,6 +12,8 @@
 //! | `late_reports` | the late-arrival report and the rounding ledger |
 //! | `random_reports` | whatever happens, reports add up and the books reconcile |
 //! | `archive` | rows that lie in files: the same answers, or refused by name |
+//! | `archive_faults` | changed archives, and every store call of an archiving failing |
+//! | `archive_random` | whatever is archived and restored, answers are those of a ledger that never was |
 //! | `recovery` | a store behind its anchor bills nothing |
 //! | `verify` | what was tampered with is named |
 //! | `faults` | every store call failing, before and after its effect |
@@ -20,6 +22,8 @@
 
 mod any_order;
 mod archive;
+mod archive_faults;
+mod archive_random;
 mod contract_terms;
 mod contracts;
 mod documents;
