@@ -388,3 +388,8 @@ async fn archived_rows_are_a_prefix_of_their_lane() {
 async fn only_projected_rows_that_are_what_they_say_are_dropped() {
     on(archive::only_projected_rows_that_are_what_they_say_are_dropped).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn corrections_that_race_with_an_archiving_are_projected_or_refused() {
+    on(archive::corrections_that_race_with_an_archiving_are_projected_or_refused).await;
+}

@@ -242,3 +242,54 @@ pub async fn only_projected_rows_that_are_what_they_say_are_dropped(store: AnySt
     assert_conflict(store.put_back(&tenant, &two, &forged, AT).await);
     assert_eq!(store.put_back(&tenant, &two, &all[..2], AT).await.unwrap(), 2);
 }
+
+/// Corrections that race with an archiving are projected before the content goes, or refused.
+pub async fn corrections_that_race_with_an_archiving_are_projected_or_refused(store: AnyStore) {
+    const EVENTS: u64 = 40;
+    let tenant = tenant(&store, "arc-race").await;
+    let lane = lane(&tenant, "acme");
+    append(&store, &tenant, &events(EVENTS)).await;
+    let part = rows(&store, lane, 1, EVENTS).await;
+    let writers: Vec<_> = (0..4u64)
+        .map(|writer| {
+            let (store, tenant) = (store.clone(), tenant.clone());
+            tokio::spawn(async move {
+                let mut taken = 0;
+                for n in (1..=EVENTS).filter(|n| n % 4 == writer) {
+                    let correction = amends(&format!("x{n}"), "acme", &format!("e{n}"), "1");
+                    match append(&store, &tenant, &[correction]).await.remove(0) {
+                        Receipt::Inserted { .. } => taken += 1,
+                        Receipt::Rejected(Reject::Archived { .. }) => {}
+                        other => panic!("taken or refused as archived, not {other:?}"),
+                    }
+                }
+                taken
+            })
+        })
+        .collect();
+    let mut projected = 0;
+    loop {
+        let heads = store.heads(&tenant).await.unwrap();
+        let head = heads.iter().find(|head| head.lane == lane).unwrap().position;
+        if head > projected {
+            project(&store, lane, projected, head).await;
+            projected = head;
+        }
+        match store.drop_content(&tenant, &manifest(&tenant, &part), "dir", &part, AT).await {
+            Ok(()) => break,
+            Err(StoreError::Conflict { .. }) => tokio::task::yield_now().await,
+            Err(other) => panic!("dropped or a conflict, not {other}"),
+        }
+    }
+    let mut taken = 0;
+    for writer in writers {
+        taken += writer.await.unwrap();
+    }
+    let seals = store.seals(lane, 0, 999, 999).await.unwrap();
+    let corrections: Vec<u64> =
+        seals.iter().filter(|seal| seal.target.is_some()).map(|seal| seal.position).collect();
+    assert_eq!(corrections.len() as u64, taken);
+    assert!(corrections.iter().all(|position| *position <= projected), "{corrections:?}");
+    store.put_back(&tenant, &manifest(&tenant, &part), &part, AT).await.unwrap();
+    assert_whole(&store, &tenant).await;
+}
