@@ -1,6 +1,8 @@
 //! The integration tests, one binary: each module checks one area of the promises in
 //! `docs/guarantees.md`.
 
+mod archive;
+mod backup;
 mod bad_accounts;
 mod bad_events;
 mod bad_store;

@@ -42,6 +42,11 @@ const RULES: &[Rule] = &[
     Rule { name: "store", uses: Some(STAGES), never: &["sqlx", "rusqlite", "axum"] },
     Rule { name: "store-sqlite", uses: Some(STAGES_AND_STORE), never: &["axum"] },
     Rule { name: "store-postgres", uses: Some(STAGES_AND_STORE), never: &["axum"] },
+    Rule {
+        name: "archive",
+        uses: Some(STAGES_AND_STORE),
+        never: &["tokio", "sqlx", "rusqlite", "axum"],
+    },
     Rule { name: "engine", uses: Some(STAGES_AND_STORE), never: &["sqlx", "rusqlite", "axum"] },
     Rule { name: "cli", uses: None, never: &["sqlx", "rusqlite"] },
     Rule { name: "tests", uses: None, never: &["sqlx", "rusqlite"] },
@@ -339,6 +344,19 @@ fn no_unfinished_marks() {
         concat!("#[ign", "ore"),
     ];
     assert_none("unfinished or switched off", &lines_with(&sources(), &needles));
+}
+
+/// The engine holds the store against its anchor where it commits; nobody goes around it.
+#[test]
+fn the_engine_commits_through_one_door() {
+    let engine = root().join("crates/engine/src");
+    let door = engine.join("recovery.rs");
+    let others =
+        sources().into_iter().filter(|(path, _)| path.starts_with(&engine) && *path != door);
+    let others: Vec<(PathBuf, String)> = others.collect();
+    assert!(others.len() > 30, "looking in the wrong place");
+    let around = lines_with(&others, &["store.commit(", "store().commit("]);
+    assert_none("commits that go around `Engine::commit`", &around);
 }
 
 #[test]

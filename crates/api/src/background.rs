@@ -40,6 +40,19 @@ pub async fn project(shared: Shared) {
     }
 }
 
+/// Writes down how far the ledgers reach, so that a restored older backup is noticed. Whatever is
+/// lost of it is noticed that much later.
+pub async fn anchor(shared: Shared, every: Duration) {
+    loop {
+        tokio::time::sleep(every).await;
+        for engine in shared.engines().await {
+            if let Err(error) = engine.take_anchor(false).await {
+                tracing::warn!(%error, "the anchor was not moved on");
+            }
+        }
+    }
+}
+
 /// Looks at the health of the service every few seconds and tells of turns.
 pub async fn watch(shared: Shared, every: Duration) {
     loop {

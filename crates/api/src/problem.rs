@@ -147,6 +147,7 @@ impl From<StoreError> for Problem {
                 tracing::error!(error = %text, "the store is full");
                 Self::new("full", "the store is full; nothing was half-done").retry_after(30)
             }
+            StoreError::Archived { .. } | StoreError::RolledBack(_) => Self::new("refused", text),
             StoreError::NoTenant(_) => Self::new("not_found", "the tenant does not exist"),
             _ => {
                 tracing::error!(error = %text, "the store failed");

@@ -59,6 +59,8 @@ pub struct Options {
     pub run: counterfoil_engine::run::RunOptions,
     /// Rate limits.
     pub limits: Limits,
+    /// What every engine gets once it is open, for example files beside the store.
+    pub furnish: Arc<dyn Fn(Engine) -> Engine + Send + Sync>,
 }
 
 /// Everything requests share.
@@ -175,7 +177,8 @@ impl Shared {
             return Ok(engine.clone());
         }
         let (store, clock) = (Arc::clone(&self.store), Arc::clone(&self.clock));
-        let mut engine = Engine::open(store, clock, tenant, self.options.lanes).await?;
+        let engine = Engine::open(store, clock, tenant, self.options.lanes).await?;
+        let mut engine = (self.options.furnish)(engine);
         if self.options.test_mode {
             engine = engine.with_test_clocks().await?;
         }

@@ -1,5 +1,6 @@
 //! The command line, as clap reads it.
 
+mod archive;
 mod contract;
 mod money;
 mod report;
@@ -11,6 +12,7 @@ use clap::{Args as ClapArgs, Parser, Subcommand};
 use counterfoil_engine::report::AsOf;
 use counterfoil_types::{Currency, CustomerId, PlanKey, SubscriptionId, TenantId, Timestamp};
 
+pub(crate) use archive::{Archive, ArchiveFormat, Days, Recover};
 pub(crate) use contract::{Clock, CustomerAdd, Late, Subscription, When};
 pub(crate) use money::{CreditNote, Dunning, Grant, Payment};
 pub(crate) use report::Report;
@@ -159,6 +161,18 @@ pub(crate) enum Command {
     },
     /// Check ledger, aggregates, invoices and numbers against each other.
     Verify,
+    /// Old events in files: move them there, list, check, put back.
+    #[command(subcommand)]
+    Archive(Archive),
+    /// Copy the store into a file, while it is in use (SQLite).
+    #[command(after_help = "Example:\n  counterfoil backup /mnt/backup/monday.db")]
+    Backup {
+        /// The file; it must not exist.
+        file: PathBuf,
+    },
+    /// After an older backup was restored.
+    #[command(subcommand)]
+    Recover(Recover),
     /// Bring the schema of the store up to this program's. Every command does; this one does
     /// nothing else.
     Migrate,

@@ -1,6 +1,7 @@
 //! The commands, one file each.
 
 mod after;
+mod archive;
 mod backtest;
 mod calendar;
 mod credit_note;
@@ -16,6 +17,7 @@ mod price;
 mod pricing;
 mod quickstart;
 mod rebuild;
+mod recover;
 mod report;
 mod run;
 mod serve;
@@ -25,7 +27,7 @@ mod usage;
 use counterfoil_engine::Engine;
 
 use crate::{
-    args::{Args, Command},
+    args::{Archive, Args, Command, CreditNote, Dunning, Grant, Invoice, Payment},
     config::{self, Config},
     context,
     error::CliError,
@@ -75,10 +77,66 @@ pub(crate) async fn dispatch(args: Args, out: &mut Out) -> Result<Verdict, CliEr
         return serve::run(&config, serve, out).await;
     }
     let (engine, store) = context::engine(&config).await?;
-    let verdict = with_store(args.command, &engine, &config, out).await;
+    let verdict = match &args.command {
+        Command::Backup { file } => recover::backup(&store, file, out).await,
+        _ => anchored(args.command, &engine, &config, out).await,
+    };
     // Leaves one tidy file behind, whatever the command did.
     store.close().await;
     verdict
+}
+
+/// What a command has to do with the anchor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Anchoring {
+    /// Nothing.
+    None,
+    /// It writes: the anchor is moved on afterwards.
+    Writes,
+    /// It gives out numbers or moves money: a store that was rolled back refuses it.
+    Bills,
+}
+
+fn anchoring(command: &Command) -> Anchoring {
+    let bills = match command {
+        Command::Ingest(_) | Command::Archive(Archive::Run { .. } | Archive::Restore { .. }) => {
+            return Anchoring::Writes;
+        }
+        Command::Run(run) => !run.dry_run && !run.list,
+        Command::Bill { .. } | Command::Dunning(Dunning::Run) => true,
+        Command::Consolidate { list, .. } => !list,
+        Command::Invoice(command) => matches!(
+            command,
+            Invoice::Void { .. } | Invoice::Reissue { .. } | Invoice::WriteOff { .. }
+        ),
+        Command::Payment(command) => {
+            matches!(command, Payment::Record { .. } | Payment::Refund { .. })
+        }
+        Command::CreditNote(command) => {
+            matches!(command, CreditNote::Issue { .. } | CreditNote::Late { .. })
+        }
+        Command::Grant(command) => matches!(command, Grant::Add(_) | Grant::Renew { .. }),
+        _ => false,
+    };
+    if bills { Anchoring::Bills } else { Anchoring::None }
+}
+
+/// Runs a command between a look at the anchor and moving it on.
+async fn anchored(
+    command: Command,
+    engine: &Engine,
+    config: &Config,
+    out: &mut Out,
+) -> Result<Verdict, CliError> {
+    let anchoring = anchoring(&command);
+    if anchoring == Anchoring::Bills {
+        engine.may_bill().await?;
+    }
+    let verdict = with_store(command, engine, config, out).await?;
+    if anchoring != Anchoring::None {
+        engine.take_anchor(false).await?;
+    }
+    Ok(verdict)
 }
 
 async fn with_store(
@@ -111,10 +169,13 @@ async fn with_store(
         Command::Report(report) => report::run(engine, &report, out).await,
         Command::Rebuild { check } => rebuild::run(engine, check, out).await,
         Command::Verify => rebuild::verify(engine, out).await,
+        Command::Archive(command) => archive::run(engine, config, command, out).await,
+        Command::Recover(command) => recover::run(engine, command, out).await,
         Command::Doctor => doctor::run(engine, config, out).await,
         Command::Key(command) => key::run(engine, command, out).await,
         Command::Quickstart
         | Command::Migrate
+        | Command::Backup { .. }
         | Command::Price(_)
         | Command::Serve(_)
         | Command::Openapi => Ok(Verdict::Done),

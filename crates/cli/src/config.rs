@@ -11,7 +11,10 @@ use serde::Deserialize;
 
 pub(crate) use serve::ServeConfig;
 
-use crate::{args::Global, error::CliError};
+use crate::{
+    args::{Days, Global},
+    error::CliError,
+};
 
 /// What the file may say.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -36,6 +39,51 @@ pub(crate) struct FileConfig {
     /// The HTTP service.
     #[serde(default)]
     serve: ServeConfig,
+    /// How long things are kept.
+    #[serde(default)]
+    retention: Retention,
+    /// Directory of archives.
+    archive_dir: Option<PathBuf>,
+    /// Directory of the anchor.
+    anchor: Option<PathBuf>,
+}
+
+/// How long things are kept: days (`90d`) or `forever`.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Retention {
+    /// Content of events, before `archive run` takes it.
+    raw: Option<String>,
+    /// Aggregates by the hour.
+    hourly: Option<String>,
+    /// Aggregates by the day.
+    daily: Option<String>,
+}
+
+const FOREVER: &str = "forever";
+/// How long the content of events is kept unless the configuration says otherwise.
+const RAW: Days = Days(90);
+
+impl Retention {
+    /// Days after which the content of events may be archived; `None`: never by itself.
+    fn raw(&self) -> Result<Option<Days>, CliError> {
+        for (name, value) in [("hourly", &self.hourly), ("daily", &self.daily)] {
+            // Periods cut days and hours in any zone, so answers need them.
+            if value.as_deref().is_some_and(|value| value != FOREVER) {
+                return Err(CliError::asked(format!(
+                    "retention.{name}: aggregates are kept for ever, because exact answers need them; write \"forever\" or leave it out"
+                )));
+            }
+        }
+        match self.raw.as_deref() {
+            None => Ok(Some(RAW)),
+            Some(FOREVER) => Ok(None),
+            Some(days) => days
+                .parse()
+                .map(Some)
+                .map_err(|why| CliError::asked(format!("retention.raw: {why}"))),
+        }
+    }
 }
 
 /// The configuration in force.
@@ -59,9 +107,20 @@ pub(crate) struct Config {
     pub(crate) series: String,
     /// The HTTP service.
     pub(crate) serve: ServeConfig,
+    /// Days after which the content of events is archived; `None`: only when asked for.
+    pub(crate) retention: Option<Days>,
+    /// Directory of archives.
+    pub(crate) archives: PathBuf,
+    /// Directory of the anchor.
+    pub(crate) anchor: PathBuf,
 }
 
 impl Config {
+    /// The file of this tenant's anchor.
+    pub(crate) fn anchor_file(&self, tenant: &TenantId) -> PathBuf {
+        self.anchor.join(format!("anchor-{tenant}.json"))
+    }
+
     /// How invoices are made: bounds and series as configured.
     pub(crate) fn run_options(&self) -> counterfoil_engine::run::RunOptions {
         counterfoil_engine::run::RunOptions {
@@ -92,6 +151,8 @@ pub(crate) fn load(global: &Global) -> Result<Config, CliError> {
     } else {
         (file.data_dir, file.database_url)
     };
+    // With a server there may be no data directory; archives and anchor have one all the same.
+    let beside = data_dir.clone().unwrap_or_else(|| PathBuf::from("counterfoil-data"));
     let postgres = url.clone().filter(|url| is_postgres(url));
     let database = match url {
         Some(_) if postgres.is_some() => data_dir.unwrap_or_default().join("counterfoil.db"),
@@ -99,6 +160,10 @@ pub(crate) fn load(global: &Global) -> Result<Config, CliError> {
         None => {
             data_dir.unwrap_or_else(|| PathBuf::from("counterfoil-data")).join("counterfoil.db")
         }
+    };
+    let beside = match (&postgres, database.parent()) {
+        (None, Some(parent)) => parent.to_owned(),
+        _ => beside,
     };
     let tenant = global.tenant.clone().or(file.tenant);
     let tenant = match tenant {
@@ -128,6 +193,9 @@ pub(crate) fn load(global: &Global) -> Result<Config, CliError> {
         bounds,
         series: file.series.unwrap_or_else(|| "INV".to_owned()),
         serve: file.serve,
+        retention: file.retention.raw()?,
+        archives: file.archive_dir.unwrap_or_else(|| beside.join("archive")),
+        anchor: file.anchor.unwrap_or(beside),
     })
 }
 

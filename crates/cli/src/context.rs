@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use counterfoil_archive::{AnchorFile, ArchiveDir};
 use counterfoil_engine::Engine;
 use counterfoil_store::Store;
 use counterfoil_store_postgres::{PostgresOptions, PostgresStore};
@@ -62,11 +63,19 @@ pub(crate) fn clock(config: &Config) -> Arc<dyn Clock> {
     }
 }
 
+/// The engine with the files that belong to its tenant.
+pub(crate) fn beside(config: &Config, engine: Engine) -> Engine {
+    let anchor = config.anchor_file(&engine.tenant().id);
+    engine
+        .with_archives(Arc::new(ArchiveDir::new(&config.archives)))
+        .with_anchor(Arc::new(AnchorFile::new(anchor)))
+}
+
 /// Opens the store and the tenant. The store comes along so that it can be closed.
 pub(crate) async fn engine(config: &Config) -> Result<(Engine, AnyStore), CliError> {
     let store = AnyStore::open(config).await?;
-    let mut engine =
-        Engine::open(store.shared(), clock(config), &config.tenant, config.lanes).await?;
+    let engine = Engine::open(store.shared(), clock(config), &config.tenant, config.lanes).await?;
+    let mut engine = beside(config, engine);
     if config.test_mode {
         engine = engine.with_test_clocks().await?;
     }

@@ -43,6 +43,19 @@ pub enum EngineError {
     /// A credit note was refused.
     #[error("no credit note: {0}")]
     CreditNote(#[from] counterfoil_invoicing::credit_note::CreditNoteError),
+    /// The content of rows is archived, and the archive cannot be read.
+    #[error(
+        "archive {archive} is needed and cannot be read: {why}. Put its file back, or its content with `counterfoil archive restore {archive}`"
+    )]
+    Archived {
+        /// The archive.
+        archive: String,
+        /// Why it cannot be read.
+        why: String,
+    },
+    /// A file beside the store.
+    #[error(transparent)]
+    File(#[from] counterfoil_store::FileError),
     /// Something named does not exist.
     #[error("there is no {what} {name:?}{hint}")]
     NotFound {

@@ -150,8 +150,7 @@ impl Engine {
             loop {
                 let room = u32::try_from(limit.max(64)).unwrap_or(CHUNK).min(CHUNK);
                 let rows = self
-                    .store
-                    .read(*lane, position, u64::MAX >> 1, filter.customer.as_ref(), room)
+                    .rows(*lane, position, u64::MAX >> 1, filter.customer.as_ref(), room)
                     .await?;
                 if rows.is_empty() {
                     break;
@@ -186,7 +185,7 @@ impl Engine {
     /// # Errors
     /// As the store has them.
     pub async fn explain_event(&self, row: &StoredEvent) -> Result<EventExplanation, EngineError> {
-        let corrections = self.store.corrections_of(row.lane, row.position, row.position).await?;
+        let corrections = self.corrections_of(row.lane, row.position, row.position).await?;
         let mut told = EventExplanation {
             standing: Standing::Correction,
             corrected_by: corrections.iter().map(|row| row.position).collect(),

@@ -400,7 +400,9 @@ impl Engine {
             .collect();
         let lane = self.tenant.lane_of(&wanted.customer);
         let view = self.lane_view(lane).await?;
-        let rows = self.standing_between(lane, &wanted.customer, 1, view.head, view.head).await?;
+        let since = grants.iter().map(|grant| grant.from).min().unwrap_or(now);
+        let rows =
+            self.standing_between(lane, &wanted.customer, (1, view.head), view.head, since).await?;
         let mut used = Vec::new();
         for row in rows.iter().filter(|row| row.time < now) {
             if let Measurement::Value { value: Measured::Number(units), .. } =

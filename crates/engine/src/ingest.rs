@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use counterfoil_ledger::{Event, Receipt, Reject, content_hash};
-use counterfoil_store::Pending;
+use counterfoil_ledger::{Event, Receipt, Reject};
+use counterfoil_store::{Known, Pending};
 use counterfoil_types::{CustomerId, Timestamp};
 
 use crate::{Engine, EngineError};
@@ -65,17 +65,14 @@ impl Engine {
         reject: Reject,
     ) -> Result<Receipt, EngineError> {
         let event = &pending.event;
-        let stored = self.store.find(&self.tenant.id, &event.source, &event.id).await?;
-        Ok(match stored {
+        let known = self.store.known(&self.tenant.id, &event.source, &event.id).await?;
+        Ok(match known {
             None => Receipt::Rejected(reject),
-            Some(row) => {
-                let (lane, position) = (row.lane, row.position);
-                let stored = content_hash(&self.tenant.id, &row.event);
-                if stored == pending.content {
-                    Receipt::Duplicate { lane, position }
-                } else {
-                    Receipt::Conflict { lane, position, stored, given: pending.content }
-                }
+            Some(Known { lane, position, content }) if content == pending.content => {
+                Receipt::Duplicate { lane, position }
+            }
+            Some(Known { lane, position, content: stored }) => {
+                Receipt::Conflict { lane, position, stored, given: pending.content }
             }
         })
     }

@@ -24,6 +24,8 @@
 //! | [`backtest`] | real history under another price book |
 //! | [`unbilled`] | accepted but not billed, and why |
 //! | [`reports`] | the reports of finance |
+//! | [`archive`] | the content of old rows into files and back |
+//! | [`recovery`] | a store that lies behind its anchor bills nothing |
 //! | [`rebuild`], [`verify`] | projections from facts; proofs that all agree |
 //!
 //! Architecture invariant: no SQL, no adapter, no wall clock. Time comes from the [`Clock`] the
@@ -31,6 +33,7 @@
 
 pub mod accounts;
 
+pub mod archive;
 pub mod backtest;
 pub mod books;
 pub mod contract;
@@ -52,6 +55,7 @@ pub mod postings;
 pub mod project;
 pub mod quotas;
 pub mod rebuild;
+pub mod recovery;
 pub mod report;
 pub mod reports;
 pub mod run;
@@ -83,6 +87,7 @@ pub struct Engine {
     pub(crate) gates: Arc<quotas::Gates>,
     pub(crate) origin: Option<Arc<origin::Origin>>,
     pub(crate) tenant: Tenant,
+    pub(crate) beside: Arc<archive::Beside>,
 }
 
 impl Engine {
@@ -100,7 +105,8 @@ impl Engine {
         let tax = Arc::new(tax::OwnRates);
         let clocks = test_clock::Clocks::default();
         let (memory, gates) = (Arc::default(), Arc::default());
-        Ok(Self { store, clock, tax, clocks, memory, gates, origin: None, tenant })
+        let beside = Arc::default();
+        Ok(Self { store, clock, tax, clocks, memory, gates, origin: None, tenant, beside })
     }
 
     /// The same with another source of tax decisions.

@@ -7,7 +7,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use counterfoil_store::{AuditEntry, Commit, StoreError, Write};
+use counterfoil_store::{AuditEntry, Write};
 use counterfoil_types::Digest;
 
 use crate::Engine;
@@ -33,7 +33,11 @@ impl Origin {
         self.written.load(Ordering::SeqCst)
     }
 
-    fn writes(&self) -> Vec<Write> {
+    pub(crate) fn has_taken_effect(&self) {
+        self.written.store(true, Ordering::SeqCst);
+    }
+
+    pub(crate) fn writes(&self) -> Vec<Write> {
         let claim = self.claim.as_ref().map(|(key, fingerprint)| Write::Claim {
             key: key.clone(),
             fingerprint: *fingerprint,
@@ -48,24 +52,5 @@ impl Engine {
     #[must_use]
     pub fn acting_for(&self, origin: std::sync::Arc<Origin>) -> Self {
         Self { origin: Some(origin), ..self.clone() }
-    }
-
-    /// Commits, with the origin of the request where it is the first commit made for it.
-    ///
-    /// # Errors
-    /// As [`counterfoil_store::Store::commit`].
-    pub async fn commit(&self, commit: &Commit) -> Result<(), StoreError> {
-        let tenant = &self.tenant.id;
-        let Some(origin) = self.origin.as_ref().filter(|origin| !origin.took_effect()) else {
-            self.store.commit(tenant, commit).await?;
-            self.memory.forget_after(commit);
-            return Ok(());
-        };
-        let mut whole = commit.clone();
-        whole.writes.extend(origin.writes());
-        self.store.commit(tenant, &whole).await?;
-        origin.written.store(true, Ordering::SeqCst);
-        self.memory.forget_after(commit);
-        Ok(())
     }
 }

@@ -10,7 +10,7 @@ use counterfoil_metering::{
     BucketKey, ChunkDelta, Delta, EVENTS_METER, Level, Meter, MeterIndex, State, fold,
 };
 use counterfoil_store::{Bucket, MemberDelta, Projection, StoreError};
-use counterfoil_types::MeterKey;
+use counterfoil_types::{CustomerId, MeterKey, Timestamp};
 
 use crate::{Books, Engine, EngineError};
 
@@ -93,7 +93,7 @@ impl Engine {
         from: u64,
         upto: u64,
     ) -> Result<u64, EngineError> {
-        let rows = self.store.read(lane, from, upto, None, CHUNK).await?;
+        let rows = self.rows(lane, from, upto, None, CHUNK).await?;
         let Some(to) = rows.last().map(|row| row.position) else {
             return Err(StoreError::corrupt(
                 "lane",
@@ -138,7 +138,7 @@ impl Engine {
     ) -> Result<(Option<Effective>, Option<Effective>), EngineError> {
         let original = match chunk.get(&target) {
             Some(row) => (*row).clone(),
-            None => self.store.rows_at(lane, &[target]).await?.pop().ok_or_else(|| {
+            None => self.rows_at(lane, &[target]).await?.pop().ok_or_else(|| {
                 StoreError::corrupt(
                     "usage_event",
                     format!("lane {lane} position {position}"),
@@ -146,7 +146,7 @@ impl Engine {
                 )
             })?,
         };
-        let corrections = self.store.corrections_of(lane, target, target).await?;
+        let corrections = self.corrections_of(lane, target, target).await?;
         let before = effective_as_of(&original, &corrections, position.saturating_sub(1));
         let after = effective_as_of(&original, &corrections, position);
         Ok((before, after))
@@ -214,7 +214,8 @@ impl Engine {
     ) -> Result<Bucket, EngineError> {
         let first = stored.map_or(change.first, |bucket| bucket.first.min(change.first));
         let last = stored.map_or(change.last, |bucket| bucket.last.max(change.last));
-        let events = self.standing_between(lane, &key.customer, first, last, to).await?;
+        let since = key.start;
+        let events = self.standing_between(lane, &key.customer, (first, last), to, since).await?;
         let state = index
             .get(&key.meter)
             .and_then(|meter| fold(meter, &events, &key.period()).remove(&key.group));
@@ -272,26 +273,37 @@ impl Engine {
         })
     }
 
-    /// What the events of a customer at positions `first..=last` count for as of `as_of`.
+    /// What the events of a customer at positions `first..=last` count for as of `as_of`. Those
+    /// before `since` may be missing: the caller has no use for them.
     pub(crate) async fn standing_between(
         &self,
         lane: LaneId,
-        customer: &counterfoil_types::CustomerId,
-        first: u64,
-        last: u64,
+        customer: &CustomerId,
+        (first, last): (u64, u64),
         as_of: u64,
+        since: Timestamp,
     ) -> Result<Vec<Effective>, EngineError> {
         let mut rows = Vec::new();
-        let mut after = first.saturating_sub(1);
+        let (mut first, mut after) = (first, first.saturating_sub(1));
         loop {
-            let page = self.store.read(lane, after, last, Some(customer), CHUNK).await?;
+            let page = match self.store.read(lane, after, last, Some(customer), CHUNK).await {
+                Err(StoreError::Archived { .. }) => {
+                    let past = self.archived_before(lane, since).await?.min(last);
+                    if past > after {
+                        (first, after) = (past + 1, past);
+                        continue;
+                    }
+                    self.rows(lane, after, last, Some(customer), CHUNK).await?
+                }
+                outcome => outcome?,
+            };
             let Some(end) = page.last().map(|row| row.position) else { break };
             after = end;
             rows.extend(page);
         }
         let inside = rows.last().map_or(0, |row| row.position);
         // Corrections may stand behind the rows they correct.
-        let corrections = self.store.corrections_of(lane, first, last).await?;
+        let corrections = self.corrections_of(lane, first, last).await?;
         rows.extend(corrections.into_iter().filter(|row| row.position > inside));
         Ok(standing(&rows, as_of))
     }

@@ -62,9 +62,16 @@ impl Engine {
     /// Forgets all aggregates and projects the ledger again.
     ///
     /// # Errors
-    /// As the store has them; usage stays exact at any point, since what is not projected is
+    /// When an archive cannot be read: then nothing is forgotten. Else as the store has them; usage
+    /// stays exact at any point, since what is not projected is
     /// folded when read.
     pub async fn rebuild(&self) -> Result<RebuildReport, EngineError> {
+        // What is forgotten must be readable again: all archives are opened before.
+        for check in self.check_archives().await? {
+            if let Some(why) = check.problem {
+                return Err(EngineError::Archived { archive: check.archive, why });
+            }
+        }
         for lane in self.tenant.lane_ids() {
             self.store.forget(lane).await?;
         }
@@ -165,7 +172,7 @@ impl Engine {
         report: &mut RebuildReport,
     ) -> Result<HashMap<BucketKey, State>, EngineError> {
         let mut corrections: HashMap<u64, Vec<StoredEvent>> = HashMap::new();
-        for row in self.store.corrections_of(lane, 1, upto).await? {
+        for row in self.corrections_of(lane, 1, upto).await? {
             if let Some(target) = row.target_position {
                 corrections.entry(target).or_default().push(row);
             }
@@ -173,7 +180,7 @@ impl Engine {
         let mut fold = LaneFold::default();
         let mut after = 0;
         loop {
-            let rows = self.store.read(lane, after, upto, None, CHUNK).await?;
+            let rows = self.rows(lane, after, upto, None, CHUNK).await?;
             let Some(last) = rows.last().map(|row| row.position) else { break };
             after = last;
             report.rows += rows.len() as u64;

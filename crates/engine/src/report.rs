@@ -109,9 +109,9 @@ impl Engine {
         let (mut known, mut beyond) = (0, head + 1);
         while beyond - known > 1 {
             let middle = known + (beyond - known) / 2;
-            let row = self.store.rows_at(lane, &[middle]).await?.pop();
-            match row {
-                Some(row) if row.recorded_at <= time => known = middle,
+            let seal = self.store.seals(lane, middle - 1, middle, 1).await?.pop();
+            match seal {
+                Some(seal) if seal.recorded_at <= time => known = middle,
                 _ => beyond = middle,
             }
         }

@@ -210,11 +210,20 @@ impl Engine {
         let mut found = Vec::new();
         if let Some((first, last)) = ends {
             let last = last.min(projected);
-            found = self.standing_between(lane, customer, first, last, view.head).await?;
+            found = self
+                .standing_between(lane, customer, (first, last), view.head, period.start)
+                .await?;
         }
         if projected < view.head {
-            let tail =
-                self.standing_between(lane, customer, projected + 1, view.head, view.head).await?;
+            let tail = self
+                .standing_between(
+                    lane,
+                    customer,
+                    (projected + 1, view.head),
+                    view.head,
+                    period.start,
+                )
+                .await?;
             found.extend(tail);
         }
         found.retain(|event| period.contains(event.time));

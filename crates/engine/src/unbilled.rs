@@ -86,7 +86,13 @@ impl Engine {
                 }
                 // A subscription or the period begins or ends within the hour: event by event.
                 let rows = self
-                    .standing_between(lane, &customer, bucket.first, bucket.last, u64::MAX >> 1)
+                    .standing_between(
+                        lane,
+                        &customer,
+                        (bucket.first, bucket.last),
+                        u64::MAX >> 1,
+                        hour.start,
+                    )
                     .await?;
                 for row in rows {
                     if hour.contains(row.time)

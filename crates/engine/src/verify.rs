@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use counterfoil_invoicing::{Customer, Invoice, InvoiceState};
+use counterfoil_ledger::LaneId;
 use counterfoil_store::{InvoiceFilter, InvoiceSummary, RecordedFact, StoreError};
 use counterfoil_types::{Digest, Timestamp};
 use serde::Serialize;
@@ -24,14 +25,38 @@ pub struct VerifyReport {
     pub buckets: u64,
     /// Invoices rebuilt from their inputs.
     pub invoices: u64,
+    /// Ledger rows whose content is archived: their seals were checked here.
+    pub archived: u64,
+    /// What could only be checked through an archive that cannot be read, in words.
+    pub unchecked: Vec<String>,
     /// Problems, in words.
     pub problems: Vec<String>,
+}
+
+impl VerifyReport {
+    /// Notes an error: damage is a problem, an archive that cannot be read leaves something
+    /// unchecked; a store that fails is no finding but an error.
+    fn note(&mut self, what: &str, error: EngineError) -> Result<(), EngineError> {
+        match error {
+            EngineError::Archived { archive, why } => {
+                self.unchecked.push(format!("{what}: archive {archive} is needed: {why}"));
+            }
+            other => {
+                let damage = damage(other)?;
+                self.problems.push(format!("{what}: {damage}"));
+            }
+        }
+        Ok(())
+    }
 }
 
 /// What is wrong with what is stored, in words; a store that fails is no finding but an error.
 fn damage(error: EngineError) -> Result<String, EngineError> {
     match error {
         EngineError::Store(StoreError::Corrupt { .. }) => Ok(error.to_string()),
+        EngineError::Store(StoreError::Archived { lane, position }) => {
+            Ok(format!("lane {lane} position {position} has no content, and no archive holds it"))
+        }
         EngineError::Store(_) => Err(error),
         other => Ok(other.to_string()),
     }
@@ -45,13 +70,14 @@ impl Engine {
     pub async fn verify(&self) -> Result<VerifyReport, EngineError> {
         let mut report = VerifyReport::default();
         self.verify_ledger(&mut report).await?;
+        self.verify_anchor(&mut report).await?;
         match self.check_aggregates().await {
             Ok(aggregates) => {
                 report.buckets = aggregates.buckets;
                 let differences = aggregates.differences.into_iter();
                 report.problems.extend(differences.map(|d| format!("aggregate {d}")));
             }
-            Err(error) => report.problems.push(damage(error)?),
+            Err(error) => report.note("aggregates", error)?,
         }
         let mut issued = BTreeMap::new();
         match self.books().await {
@@ -65,8 +91,8 @@ impl Engine {
     /// Every row: contiguous positions, times that never decrease, seals that hold.
     async fn verify_ledger(&self, report: &mut VerifyReport) -> Result<(), EngineError> {
         for head in self.store.heads(&self.tenant).await? {
-            let (mut expected, mut recorded) = (1u64, Timestamp::MIN);
             let lane = head.lane;
+            let (mut expected, mut recorded) = self.verify_archived(lane, report).await?;
             loop {
                 let rows = self.store.read(lane, expected - 1, head.position, None, CHUNK).await;
                 let rows = match rows {
@@ -115,6 +141,48 @@ impl Engine {
         Ok(())
     }
 
+    /// The archived prefix of a lane: seals by what stayed of the rows, content by the archives,
+    /// where they can be read. Gives the position after it and when its last row was recorded.
+    async fn verify_archived(
+        &self,
+        lane: LaneId,
+        report: &mut VerifyReport,
+    ) -> Result<(u64, Timestamp), EngineError> {
+        let (mut expected, mut recorded) = (1u64, Timestamp::MIN);
+        for record in self.held(lane).await? {
+            let id = record.manifest.id();
+            if record.manifest.first != expected {
+                report.problems.push(format!("archive {id}: it does not begin at {expected}"));
+            }
+            if record.manifest.recorded_from < recorded {
+                report.problems.push(format!("archive {id}: recorded before its predecessor"));
+            }
+            match self.check_seals(&record).await {
+                Ok(None) => {}
+                Ok(Some(why)) => report.problems.push(format!("archive {id}: {why}")),
+                Err(error) => report.note(&format!("archive {id}"), error)?,
+            }
+            match self.archived_rows(&record).await {
+                Ok(_) => {}
+                Err(EngineError::Archived { why, .. }) if self.is_missing(&record).await => {
+                    report.unchecked.push(format!(
+                        "archive {id}: {} rows have their seals, their content was not read: {why}",
+                        record.manifest.rows
+                    ));
+                }
+                Err(EngineError::Archived { why, .. }) => {
+                    report.problems.push(format!("archive {id}: {why}"));
+                }
+                Err(error) => return Err(error),
+            }
+            report.archived += record.manifest.rows;
+            report.events += record.manifest.rows;
+            expected = record.manifest.last + 1;
+            recorded = record.manifest.recorded_to;
+        }
+        Ok((expected, recorded))
+    }
+
     /// Every finalized invoice: sealed, the same when computed again, numbered without gaps. Notes
     /// their numbers in `issued`.
     async fn verify_invoices(
@@ -142,8 +210,7 @@ impl Engine {
                 issued.insert(summary.id.to_string(), number.clone());
                 report.invoices += 1;
                 if let Err(error) = self.verify_invoice(books, summary, report).await {
-                    let damage = damage(error)?;
-                    report.problems.push(format!("invoice {number}: {damage}"));
+                    report.note(&format!("invoice {number}"), error)?;
                 }
             }
         }
@@ -202,6 +269,7 @@ impl Engine {
     ) -> Result<(), EngineError> {
         let mut unheard: BTreeMap<&str, &str> =
             issued.iter().map(|(id, number)| (id.as_str(), number.as_str())).collect();
+        let mut archives: BTreeMap<String, Digest> = BTreeMap::new();
         let mut after = 0;
         loop {
             let page = match self.store.facts(&self.tenant.id, after, CHUNK).await {
@@ -219,10 +287,16 @@ impl Engine {
                     report.problems.push(format!("journal: no fact follows position {after}"));
                 }
                 after = position;
+                let said = |name| fact.body.get(name).and_then(serde_json::Value::as_str);
+                if fact.kind == "ledger.archived"
+                    && let (Some(id), Some(digest)) = (said("archive"), said("manifest"))
+                    && let Ok(digest) = digest.parse()
+                {
+                    archives.insert(id.to_owned(), digest);
+                }
                 if fact.kind != "invoice.finalized" {
                     continue;
                 }
-                let said = |name| fact.body.get(name).and_then(serde_json::Value::as_str);
                 let (id, number) =
                     (said("invoice").unwrap_or_default(), said("number").unwrap_or_default());
                 if unheard.remove(id) != Some(number) {
@@ -235,6 +309,7 @@ impl Engine {
         for number in unheard.into_values() {
             report.problems.push(format!("invoice {number}: the journal never heard of it"));
         }
+        report.problems.extend(self.unheard_archives(&archives).await?);
         Ok(())
     }
 

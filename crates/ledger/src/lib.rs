@@ -15,6 +15,7 @@ pub mod guard;
 pub mod lane;
 pub mod receipt;
 pub mod stored;
+pub mod tree;
 
 pub use canonical::{content_hash, key_hash, leaf_hash};
 pub use correction::{CorrectionError, check_correction};
@@ -24,3 +25,4 @@ pub use guard::Guards;
 pub use lane::{LaneId, MAX_LANES, lane_of};
 pub use receipt::{Receipt, ReceiptCounts, Reject};
 pub use stored::StoredEvent;
+pub use tree::Tree;

@@ -49,6 +49,18 @@ pub enum Reject {
     /// A hard quota leaves no room for it.
     #[error("the quota of {0} is used up")]
     OverQuota(String),
+    /// A correction of an event whose content is archived.
+    #[error(
+        "event {target:?} is archived (lane {lane} position {position}); put it back first: `counterfoil archive list`, then `counterfoil archive restore ID`"
+    )]
+    Archived {
+        /// The event it names.
+        target: String,
+        /// Lane of that event.
+        lane: LaneId,
+        /// Position of that event.
+        position: u64,
+    },
     /// The line or body is larger than allowed.
     #[error("{what} is {size} bytes long; at most {max} are allowed")]
     TooLarge {
@@ -73,6 +85,7 @@ impl Reject {
             Self::TooOld { .. } => "too_old",
             Self::Correction(_) => "bad_correction",
             Self::OverQuota(_) => "over_quota",
+            Self::Archived { .. } => "archived",
             Self::TooLarge { .. } => "too_large",
         }
     }

@@ -11,7 +11,7 @@
 //! | `append/plan` | positions, receipts and rows, worked out in memory under the lane locks |
 //! | `append/copy` | the binary `COPY` format |
 //! | `append/queue` | group commit: batches that wait become one transaction |
-//! | `ledger`, `aggregates`, `catalog`, `invoices`, `runs`, `journal`, `documents` | one port each |
+//! | `ledger`, `aggregates`, `archive`, `catalog`, `invoices`, `runs`, `journal`, `documents` | one port each |
 //! | `commit`, `finalize` | the one door for other writes; drafts and numbers by the page |
 //! | `rows`, `error` | rows to values, driver errors to store errors |
 //! | `testing` | (feature) a server of one's own for tests and benchmarks |
@@ -25,6 +25,7 @@
 mod access;
 mod aggregates;
 mod append;
+mod archive;
 mod catalog;
 mod commit;
 mod documents;

@@ -14,7 +14,7 @@ macro_rules! event_query {
     ($rest:literal) => {
         concat!(
             "SELECT lane_id, position, leaf, recorded_at, time, target, customer, type, source, ",
-            "id, quantity::text, body FROM usage_event ",
+            "id, quantity::text, body, archived IS NOT NULL FROM usage_event ",
             $rest
         )
     };
@@ -83,6 +83,9 @@ pub(crate) fn event(row: &PgRow) -> Result<StoredEvent, StoreError> {
     let damage = |why: String| {
         StoreError::corrupt("usage_event", format!("lane {lane} position {position}"), why)
     };
+    if get::<bool>(row, 12)? {
+        return Err(StoreError::Archived { lane: lane.0, position });
+    }
     let leaf: &[u8] = get(row, 2)?;
     let time: Option<i64> = get(row, 4)?;
     let target: Option<i64> = get(row, 5)?;

@@ -19,11 +19,12 @@ use counterfoil_ledger::{
     CorrectionKind, LaneId, Receipt, Reject, StoredEvent, check_correction, content_hash, key_hash,
     leaf_hash,
 };
-use counterfoil_store::{Pending, StoreError, Tenant};
+use counterfoil_store::{Known, Pending, StoreError, Tenant};
 use counterfoil_types::{Digest, TenantId, Timestamp};
 use sqlx::{Row, Sqlite, SqliteConnection};
 
 use crate::{
+    archive::archived_by_key,
     error::{is_unique_violation, store_error},
     multi,
     rows::{self, event_query, signed, unsigned},
@@ -306,6 +307,10 @@ async fn conflict(
     position: u64,
     pending: &Pending,
 ) -> Result<Receipt, StoreError> {
+    if let Some(known) = archived_by_key(&mut *tx, &pending.key).await? {
+        let (stored, given) = (known.content, pending.content);
+        return Ok(Receipt::Conflict { lane, position, stored, given });
+    }
     let stored = row_at(tx, lane, position).await?.ok_or_else(|| {
         StoreError::corrupt("usage_event", format!("lane {lane} position {position}"), "vanished")
     })?;
@@ -335,6 +340,10 @@ async fn correct(
     let Some(pending) = batch.get(at) else { return Ok(Vec::new()) };
     let Some(correction) = &pending.event.correction else { return Ok(Vec::new()) };
     let key = key_hash(&tenant.id, &pending.event.source, &correction.target);
+    if let Some(Known { lane, position, .. }) = archived_by_key(&mut *tx, &key).await? {
+        let target = correction.target.clone();
+        return Ok(vec![(at, Receipt::Rejected(Reject::Archived { target, lane, position }))]);
+    }
     let target = row_by_key(tx, &key).await?;
     let earlier = match &target {
         Some(target) => corrections(tx, target.lane, target.position).await?,

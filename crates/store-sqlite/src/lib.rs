@@ -5,7 +5,7 @@
 //! |---|---|
 //! | [`open`](SqliteStore::open) | connecting, pragmas, migrations |
 //! | `append` | the ingest path |
-//! | `ledger`, `aggregates`, `catalog`, `invoices`, `runs`, `journal` | one port each |
+//! | `ledger`, `aggregates`, `archive`, `catalog`, `invoices`, `runs`, `journal` | one port each |
 //! | `commit`, `finalize` | the one door for other writes; drafts and numbers by the page |
 //! | `multi` | multi-row statements: the only place where SQL text is built |
 //! | `rows`, `error` | rows to values, driver errors to store errors |
@@ -13,6 +13,7 @@
 mod access;
 mod aggregates;
 mod append;
+mod archive;
 mod catalog;
 mod commit;
 mod documents;

@@ -86,6 +86,43 @@ impl SqliteStore {
         &self.write
     }
 
+    /// Copies the store into `file` as it stands at one moment, while others go on using it. The
+    /// copy is compact, and complete once it has its name.
+    ///
+    /// # Errors
+    /// When the file exists or cannot be written.
+    pub async fn backup(&self, file: &Path) -> Result<(), StoreError> {
+        let failed = |error: std::io::Error| match error.kind() {
+            std::io::ErrorKind::StorageFull => StoreError::Full(file.display().to_string()),
+            _ => StoreError::ReadOnly(format!("{}: {error}", file.display())),
+        };
+        if file.exists() {
+            let why = format!("{} exists; name another file", file.display());
+            return Err(StoreError::conflict("the backup", why));
+        }
+        let name = file.file_name().unwrap_or_default().to_string_lossy();
+        let temporary = file.with_file_name(format!(".{name}.tmp"));
+        if temporary.exists() {
+            std::fs::remove_file(&temporary).map_err(failed)?;
+        }
+        let copied = sqlx::query("VACUUM INTO ?")
+            .bind(temporary.display().to_string())
+            .execute(&self.read)
+            .await
+            .map_err(store_error)
+            .and_then(|_| std::fs::File::open(&temporary).map_err(failed))
+            .and_then(|copy| copy.sync_all().map_err(failed))
+            .and_then(|()| std::fs::rename(&temporary, file).map_err(failed));
+        if copied.is_err() {
+            // What went wrong matters more than what cannot be tidied up.
+            let _ = std::fs::remove_file(&temporary);
+            return copied;
+        }
+        let directory = file.parent().filter(|parent| !parent.as_os_str().is_empty());
+        let directory = directory.unwrap_or_else(|| Path::new("."));
+        std::fs::File::open(directory).and_then(|entry| entry.sync_all()).map_err(failed)
+    }
+
     /// Finishes writing and closes the file.
     pub async fn close(&self) {
         self.read.close().await;

@@ -47,12 +47,22 @@ pub(crate) fn event(row: &SqliteRow) -> Result<StoredEvent, StoreError> {
     let position = unsigned(get(row, 1)?);
     let leaf: &[u8] = get(row, 2)?;
     let packed: &str = get(row, 3)?;
-    parse(lane, position, leaf, packed).map_err(|why| {
-        StoreError::corrupt("usage_event", format!("lane {lane} position {position}"), why)
-    })
+    match parse(lane, position, leaf, packed) {
+        Ok(Some(row)) => Ok(row),
+        Ok(None) => Err(StoreError::Archived { lane: lane.0, position }),
+        Err(why) => {
+            Err(StoreError::corrupt("usage_event", format!("lane {lane} position {position}"), why))
+        }
+    }
 }
 
-fn parse(lane: LaneId, position: u64, leaf: &[u8], packed: &str) -> Result<StoredEvent, String> {
+/// `None`: its content is archived.
+fn parse(
+    lane: LaneId,
+    position: u64,
+    leaf: &[u8],
+    packed: &str,
+) -> Result<Option<StoredEvent>, String> {
     let mut fields = packed.splitn(9, '\u{1f}');
     let mut next = || fields.next().ok_or_else(|| "a field is missing".to_owned());
     fn number(text: &str) -> Result<Option<i64>, String> {
@@ -66,12 +76,17 @@ fn parse(lane: LaneId, position: u64, leaf: &[u8], packed: &str) -> Result<Store
     let target = number(next()?)?;
     let customer = next()?;
     let (event_type, source, id) = (next()?, next()?, next()?);
-    let quantity: Quantity = next()?.parse().map_err(|error| format!("quantity: {error}"))?;
+    let quantity = next()?;
+    // Only what is archived has no quantity.
+    if quantity.is_empty() {
+        return Ok(None);
+    }
+    let quantity: Quantity = quantity.parse().map_err(|error| format!("quantity: {error}"))?;
     let parts = match next()? {
         "" => body::Body::default(),
         text => body::decode(text).map_err(|error| error.to_string())?,
     };
-    Ok(StoredEvent {
+    Ok(Some(StoredEvent {
         lane,
         position,
         recorded_at: Timestamp::from_micros(recorded_at),
@@ -91,7 +106,7 @@ fn parse(lane: LaneId, position: u64, leaf: &[u8], packed: &str) -> Result<Store
             user: parts.user,
             correction: parts.correction,
         },
-    })
+    }))
 }
 
 /// Parses a stored JSON text.

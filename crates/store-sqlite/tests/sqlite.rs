@@ -278,6 +278,8 @@ async fn other_programs_cannot_rewrite_history() {
     for sql in [
         "UPDATE usage_event SET quantity = '2'",
         "UPDATE usage_event SET customer = 'else' WHERE position = 1",
+        "UPDATE usage_event SET archived = zeroblob(48)",
+        "UPDATE usage_event SET archived = zeroblob(48), type = '', source = '', id = '', quantity = '', body = NULL",
         "DELETE FROM usage_event WHERE position = 3",
         "DELETE FROM usage_event",
         "UPDATE journal SET body = '{}'",

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`access`] | API keys, claims, the audit log, appending after what was seen |
 //! | [`append`] | receipts, dedupe, order |
+//! | [`archive`] | content that goes into an archive and comes back |
 //! | [`corrections`] | reversals and amendments |
 //! | [`reads`] | reading the ledger back, exactly |
 //! | [`concurrent`] | many writers at once |
@@ -23,6 +24,7 @@
 pub mod access;
 pub mod aggregates;
 pub mod append;
+pub mod archive;
 pub mod catalog;
 pub mod concurrent;
 pub mod corrections;

@@ -49,6 +49,21 @@ pub enum StoreError {
         /// What is wrong.
         why: String,
     },
+    /// The content of a row is archived.
+    #[error(
+        "lane {lane} position {position} is archived; see `counterfoil archive list`, then put it back with `counterfoil archive restore ID`"
+    )]
+    Archived {
+        /// The lane.
+        lane: i64,
+        /// The first such position that was met.
+        position: u64,
+    },
+    /// The store is not the one that was anchored.
+    #[error(
+        "the store is not the one that was anchored: {0}. Was an older backup restored? Nothing is billed until somebody looked (`counterfoil verify`) and said so (`counterfoil recover acknowledge --reason TEXT`)"
+    )]
+    RolledBack(String),
     /// The tenant does not exist.
     #[error("there is no tenant {0:?}")]
     NoTenant(String),

@@ -21,10 +21,11 @@ use counterfoil_types::{
 };
 
 use crate::{
-    AccessStore, Account, AccountFilter, AggregateStore, ApiKey, BookRow, Bucket, CatalogStore,
-    Claim, Commit, Document, DocumentFilter, DocumentStore, InvoiceFilter, InvoiceStore,
-    InvoiceSummary, JournalStore, LaneHead, LedgerStore, MeterRow, Pending, Projection,
-    RecordedAudit, RecordedFact, RecordedPosting, RunStore, Seen, Store, StoreError, Tenant,
+    AccessStore, Account, AccountFilter, AggregateStore, ApiKey, ArchiveRecord, ArchiveStore,
+    BookRow, Bucket, CatalogStore, Claim, Commit, Document, DocumentFilter, DocumentStore,
+    InvoiceFilter, InvoiceStore, InvoiceSummary, JournalStore, Known, LaneHead, LedgerStore,
+    Manifest, MeterRow, Pending, Projection, RecordedAudit, RecordedFact, RecordedPosting,
+    RunStore, Seal, Seen, Store, StoreError, Tenant,
 };
 
 /// On which side of its effect a call fails.
@@ -53,8 +54,16 @@ pub struct FaultStore {
 }
 
 /// Calls that change something: only for these the two sides differ.
-pub const WRITES: [&str; 6] =
-    ["append", "append_after", "commit", "ensure_tenant", "forget", "project"];
+pub const WRITES: [&str; 8] = [
+    "append",
+    "append_after",
+    "commit",
+    "drop_content",
+    "ensure_tenant",
+    "forget",
+    "project",
+    "put_back",
+];
 
 impl FaultStore {
     /// Wraps a store; nothing fails yet.
@@ -146,6 +155,16 @@ pass_on! { LedgerStore:
     fn rows_at(lane: LaneId, positions: &[u64]) -> Vec<StoredEvent>;
     fn corrections_of(lane: LaneId, first: u64, last: u64) -> Vec<StoredEvent>;
     fn find(tenant: &TenantId, source: &str, id: &str) -> Option<StoredEvent>;
+}
+
+pass_on! { ArchiveStore:
+    fn seals(lane: LaneId, after: u64, upto: u64, limit: u32) -> Vec<Seal>;
+    fn corrections_after(lane: LaneId, first: u64, last: u64, after: u64) -> Vec<StoredEvent>;
+    fn known(tenant: &TenantId, source: &str, id: &str) -> Option<Known>;
+    fn archives(tenant: &TenantId) -> Vec<ArchiveRecord>;
+    fn drop_content(tenant: &Tenant, manifest: &Manifest, place: &str, rows: &[StoredEvent],
+        at: Timestamp) -> ();
+    fn put_back(tenant: &Tenant, manifest: &Manifest, rows: &[StoredEvent], at: Timestamp) -> u64;
 }
 
 pass_on! { AggregateStore:

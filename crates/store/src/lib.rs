@@ -4,12 +4,15 @@
 //! |---|---|---|
 //! | [`LedgerStore`] | usage events | dedupe, order and receipts in one transaction |
 //! | [`AggregateStore`] | aggregates | buckets and watermark move together, or not at all |
+//! | [`ArchiveStore`] | archived usage events | seals and keys stay, content goes and comes back |
 //! | [`CatalogStore`] | tenants, customers, subscriptions, price books, meters | reads of what was committed |
 //! | [`InvoiceStore`] | invoices | drafts replaceable, finalized ones immutable, numbers gap-free |
 //! | [`RunStore`] | invoice runs | items with their status |
 //! | [`JournalStore`] | billing facts | append-only, contiguous |
 //! | [`DocumentStore`] | documents, accounts, settings | documents immutable, accounts never below zero |
 //! | [`AccessStore`] | API keys, claims, the audit log | a claim is written with its effect; the log is append-only |
+//!
+//! [`ArchiveFiles`] and [`AnchorStore`] are ports to files beside the store.
 //!
 //! All writes other than ledger appends and projections go through one door,
 //! [`Store::commit`]: a [`Commit`] is a list of facts and changes that take effect together.
@@ -22,6 +25,7 @@
 
 pub mod access;
 pub mod aggregate;
+pub mod archive;
 pub mod catalog;
 pub mod commit;
 #[cfg(feature = "testing")]
@@ -30,6 +34,7 @@ pub mod document;
 pub mod error;
 #[cfg(feature = "testing")]
 pub mod faults;
+pub mod files;
 pub mod hours;
 pub mod invoice;
 pub mod journal;
@@ -41,12 +46,14 @@ use counterfoil_types::TenantId;
 
 pub use access::{AccessStore, ApiKey, AuditEntry, Claim, RecordedAudit};
 pub use aggregate::{AggregateStore, Bucket, MemberDelta, Projection};
+pub use archive::{ArchiveRecord, ArchiveState, ArchiveStore, Known, Manifest, Seal};
 pub use catalog::{BookRow, CatalogStore, MeterRow, Tenant};
 pub use commit::{Commit, Write};
 pub use document::{
     Account, AccountFilter, Document, DocumentFilter, DocumentStore, Posting, RecordedPosting,
 };
 pub use error::StoreError;
+pub use files::{Anchor, AnchorStore, ArchiveFiles, FileError, LaneAnchor};
 pub use invoice::{InvoiceFilter, InvoiceStore, InvoiceSummary};
 pub use journal::{Fact, JournalStore, RecordedFact};
 pub use ledger::{LaneHead, LedgerStore, Pending, Seen};
@@ -57,6 +64,7 @@ pub use run::RunStore;
 pub trait Store:
     LedgerStore
     + AggregateStore
+    + ArchiveStore
     + CatalogStore
     + InvoiceStore
     + RunStore

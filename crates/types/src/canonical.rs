@@ -25,6 +25,16 @@ impl Digest {
         Self(hasher.finalize().into())
     }
 
+    /// RFC 9162 interior node: SHA-256(0x01 ‖ left ‖ right).
+    #[must_use]
+    pub fn node(left: &Self, right: &Self) -> Self {
+        let mut hasher = Sha256::new();
+        hasher.update([1u8]);
+        hasher.update(left.0);
+        hasher.update(right.0);
+        Self(hasher.finalize().into())
+    }
+
     /// The first 16 bytes, used as a narrow index key. The full identity is always compared too.
     #[must_use]
     pub fn prefix16(&self) -> [u8; 16] {

@@ -195,6 +195,7 @@ pub(crate) fn options() -> Options {
             }],
             fail_open: true,
         },
+        furnish: Arc::new(|engine| engine),
     }
 }
 

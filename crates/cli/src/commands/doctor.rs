@@ -1,6 +1,7 @@
 //! `doctor`: is this installation fit for billing?
 
-use counterfoil_engine::Engine;
+use counterfoil_engine::{Engine, EngineError};
+use counterfoil_store::ArchiveState;
 
 use super::Verdict;
 use crate::{config::Config, error::CliError, output::Out};
@@ -39,12 +40,33 @@ pub(super) async fn run(
     facts.push(("meters".to_owned(), books.meters().len().to_string()));
     // A head recorded after now means the clock went back, and receipts would carry old times.
     let ahead = heads.iter().any(|head| head.recorded_at > engine.now().plus_micros(60_000_000));
-    let mut problems = Vec::new();
+    let mut problems: Vec<String> = Vec::new();
+    let records = engine.archives().await?;
+    let archived = records.iter().filter(|record| record.state == ArchiveState::Archived);
+    let archived: u64 = archived.map(|record| record.manifest.rows).sum();
+    facts.push(("events archived".to_owned(), archived.to_string()));
+    match engine.check_anchor().await {
+        Ok(check) => {
+            let at = check.as_ref().and_then(|check| Some(check.anchor.as_ref()?.at));
+            let at = at.map_or_else(|| "not taken yet".to_owned(), |at| at.to_string());
+            let place = config.anchor_file(&config.tenant).display().to_string();
+            facts.push(("anchor".to_owned(), format!("{place}, {at}")));
+            let findings = check.into_iter().flat_map(|check| check.findings);
+            problems.extend(findings.map(|finding| {
+                format!("{finding}: an older backup was restored; see docs/backup.md")
+            }));
+        }
+        Err(EngineError::File(error)) => problems.push(format!("anchor: {error}")),
+        Err(other) => return Err(other.into()),
+    }
     if ahead {
-        problems.push("the clock lies behind the last recorded event; set it right (NTP)");
+        problems
+            .push("the clock lies behind the last recorded event; set it right (NTP)".to_owned());
     }
     if facts.iter().any(|(_, value)| value == "NOT full") {
-        problems.push("the store does not sync every commit; acknowledged events could be lost");
+        problems.push(
+            "the store does not sync every commit; acknowledged events could be lost".to_owned(),
+        );
     }
     out.value(&serde_json::json!({
         "facts": facts.iter().cloned().collect::<std::collections::BTreeMap<_, _>>(),

@@ -27,7 +27,13 @@ pub(super) async fn run(config: &mut Config, out: &mut Out) -> Result<Verdict, C
     config.now = Some(NOW.parse()?);
     let (engine, store) = context::engine(config).await?;
     out.line(format_args!("Store: {}\n", store.place()))?;
-    let verdict = play(&engine, config, out).await;
+    let verdict = async {
+        engine.may_bill().await?;
+        let verdict = play(&engine, config, out).await?;
+        engine.take_anchor(false).await?;
+        Ok(verdict)
+    }
+    .await;
     store.close().await;
     verdict
 }

@@ -35,8 +35,21 @@ pub(super) async fn verify(engine: &Engine, out: &mut Out) -> Result<Verdict, Cl
         report.invoices,
         report.problems.len()
     ))?;
+    if report.archived > 0 {
+        out.line(format_args!(
+            "{} of the events are archived; {} things could not be checked without their files",
+            report.archived,
+            report.unchecked.len()
+        ))?;
+    }
+    for unchecked in &report.unchecked {
+        out.line(format_args!("  not checked: {unchecked}"))?;
+    }
     for problem in &report.problems {
         out.line(format_args!("  {problem}"))?;
+    }
+    if report.problems.is_empty() {
+        engine.take_anchor(true).await?;
     }
     Ok(Verdict::unless(!report.problems.is_empty()))
 }

@@ -56,6 +56,7 @@ pub(super) async fn run(
             .map_err(|error| CliError::file(file.display(), error))?;
     }
     let background = [
+        tokio::spawn(counterfoil_api::anchor(shared.clone(), Duration::from_secs(60))),
         tokio::spawn(counterfoil_api::project(shared.clone())),
         tokio::spawn(counterfoil_api::watch(shared.clone(), Duration::from_secs(10))),
         tokio::spawn(reload(engine.clone(), pricing)),
@@ -144,6 +145,10 @@ async fn options(config: &Config) -> Result<Options, CliError> {
         upgrade_url: serve.upgrade_url.clone(),
         enforce_quotas_at_ingest: serve.enforce_quotas_at_ingest.unwrap_or(false),
         run: config.run_options(),
+        furnish: {
+            let config = config.clone();
+            Arc::new(move |engine| context::beside(&config, engine))
+        },
         limits: Limits { limiter, rules, fail_open: serve.fail_open.unwrap_or(true) },
     })
 }

@@ -238,7 +238,7 @@ impl Engine {
         for (at, quotas) in denied {
             let Some(pending) = wanted.get(at) else { continue };
             let event = &pending.event;
-            let stored = self.store.find(&self.tenant.id, &event.source, &event.id).await?;
+            let stored = self.store.known(&self.tenant.id, &event.source, &event.id).await?;
             let receipt = match stored {
                 // Stored before: this is a retry whose answer was lost.
                 Some(_) => Some(

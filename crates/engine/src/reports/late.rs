@@ -200,12 +200,11 @@ impl Engine {
         let mut found = Vec::new();
         let mut after = invoice.body.inputs.position;
         loop {
-            let page = self.store.read(lane, after, u64::MAX >> 1, Some(customer), CHUNK).await?;
+            let page = self.rows(lane, after, u64::MAX >> 1, Some(customer), CHUNK).await?;
             let Some(last) = page.last() else { return Ok(found) };
             after = last.position;
             let targets: Vec<u64> = page.iter().filter_map(|row| row.target_position).collect();
             let targets: HashMap<u64, StoredEvent> = self
-                .store
                 .rows_at(lane, &targets)
                 .await?
                 .into_iter()

@@ -113,6 +113,7 @@ impl Engine {
             serde_json::json!({"run": run.id, "period": run.period}),
         );
         self.commit(&commit).await?;
+        self.take_anchor(true).await?;
         Ok(run)
     }
 

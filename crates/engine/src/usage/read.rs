@@ -149,7 +149,7 @@ impl Engine {
         let mut targets = Vec::new();
         let mut after = view.projected;
         while after < view.head {
-            let rows = self.store.read(view.lane, after, view.head, Some(customer), CHUNK).await?;
+            let rows = self.rows(view.lane, after, view.head, Some(customer), CHUNK).await?;
             let Some(last) = rows.last().map(|row| row.position) else { break };
             for row in &rows {
                 match row.target_position {
@@ -161,7 +161,7 @@ impl Engine {
             }
             after = last;
         }
-        for row in self.store.rows_at(view.lane, &targets).await? {
+        for row in self.rows_at(view.lane, &targets).await? {
             hours.insert(row.time().bucket(HOUR_MICROS));
         }
         Ok(hours)
@@ -245,11 +245,19 @@ impl Engine {
             let mut events = Vec::new();
             if let Some((first, last)) = stored {
                 let last = last.min(view.projected);
-                events = self.standing_between(view.lane, customer, first, last, view.head).await?;
+                events = self
+                    .standing_between(view.lane, customer, (first, last), view.head, part.start)
+                    .await?;
             }
             if view.projected < view.head {
                 let tail = self
-                    .standing_between(view.lane, customer, view.projected + 1, view.head, view.head)
+                    .standing_between(
+                        view.lane,
+                        customer,
+                        (view.projected + 1, view.head),
+                        view.head,
+                        part.start,
+                    )
                     .await?;
                 events.extend(tail);
             }
@@ -269,7 +277,9 @@ impl Engine {
             return Ok(Vec::new());
         };
         let lane = self.tenant.lane_of(request.customer);
-        let events = self.standing_between(lane, request.customer, 1, as_of, as_of).await?;
+        let since = request.period.start;
+        let events =
+            self.standing_between(lane, request.customer, (1, as_of), as_of, since).await?;
         let mut values: Vec<(Timestamp, u64, Exact)> = events
             .iter()
             .filter(|event| request.period.contains(event.time))
@@ -292,7 +302,11 @@ impl Engine {
         as_of: u64,
     ) -> Result<CustomerUsage, EngineError> {
         let lane = self.tenant.lane_of(request.customer);
-        let events = self.standing_between(lane, request.customer, 1, as_of, as_of).await?;
+        // Levels remember everything before.
+        let weighted = request.meters.iter().any(|meter| is_weighted(meter));
+        let since = if weighted { BEGINNING } else { request.period.start };
+        let events =
+            self.standing_between(lane, request.customer, (1, as_of), as_of, since).await?;
         let fold_over = |meter: &Meter, period: &Period| {
             let mut usage = MeterUsage::default();
             for (group, state) in fold(meter, &events, period) {

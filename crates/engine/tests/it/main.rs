@@ -11,12 +11,19 @@
 //! | `reports` | the reports of finance, against figures worked by hand |
 //! | `late_reports` | the late-arrival report and the rounding ledger |
 //! | `random_reports` | whatever happens, reports add up and the books reconcile |
+//! | `archive` | rows that lie in files: the same answers, or refused by name |
+//! | `archive_faults` | changed archives, and every store call of an archiving failing |
+//! | `archive_random` | whatever is archived and restored, answers are those of a ledger that never was |
+//! | `recovery` | a store behind its anchor bills nothing |
 //! | `verify` | what was tampered with is named |
 //! | `faults` | every store call failing, before and after its effect |
 
 #![cfg(test)]
 
 mod any_order;
+mod archive;
+mod archive_faults;
+mod archive_random;
 mod contract_terms;
 mod contracts;
 mod documents;
@@ -30,6 +37,7 @@ mod projection;
 mod races;
 mod random;
 mod random_reports;
+mod recovery;
 mod reports;
 mod usage;
 mod verify;

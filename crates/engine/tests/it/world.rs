@@ -113,6 +113,25 @@ impl World {
         Engine::open(store, self.clock.clone(), &self.engine.tenant().id, 1).await
     }
 
+    pub(crate) fn path(&self) -> &std::path::Path {
+        self.directory.path()
+    }
+
+    /// Another world that stands where this one does.
+    pub(crate) async fn copy(&self) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("store.db");
+        let target = path.display().to_string();
+        sqlx::query("VACUUM INTO ?").bind(target).execute(self.sqlite.writer()).await.unwrap();
+        let sqlite = SqliteStore::open(&path).await.unwrap();
+        sqlx::raw_sql("PRAGMA synchronous = OFF").execute(sqlite.writer()).await.unwrap();
+        let clock = self.clock.clone();
+        let store: Arc<dyn Store> = Arc::new(sqlite.clone());
+        let tenant = &self.engine.tenant().id;
+        let engine = Engine::open(store, clock.clone(), tenant, 1).await.unwrap();
+        Self { directory, sqlite, clock, engine, options: self.options.clone() }
+    }
+
     pub(crate) async fn intruder(&self) -> SqliteConnection {
         let path = self.directory.path().join("store.db");
         SqliteConnection::connect(&format!("sqlite://{}", path.display())).await.unwrap()

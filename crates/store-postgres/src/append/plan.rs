@@ -130,9 +130,13 @@ impl<'a> Plan<'a> {
         let kind = event.correction.as_ref().ok_or_else(missing)?.kind;
         let key = target.prefix16();
         let (place, stored, mut earlier) = match (targets.get(&key), self.fresh.get(&key)) {
-            (Some(target), _) => {
-                let place = (target.row.lane, target.row.position);
-                (Some(place), Some(&target.row.event), target.earlier.clone())
+            (Some(Target::Archived { lane, position }), _) => {
+                let target = event.correction.as_ref().ok_or_else(missing)?.target.clone();
+                let (lane, position) = (*lane, *position);
+                return Ok(Receipt::Rejected(Reject::Archived { target, lane, position }));
+            }
+            (Some(Target::Whole { row, earlier }), _) => {
+                (Some((row.lane, row.position)), Some(&row.event), earlier.clone())
             }
             (None, Some(fresh)) => {
                 let place = (fresh.known.lane, fresh.known.position);

@@ -14,6 +14,7 @@ use uuid::Uuid;
 
 use super::stage::{Item, Key, Staged};
 use crate::{
+    archive::archived_by_keys,
     error::store_error,
     rows::{self, event_query, get, signed, unsigned},
 };
@@ -99,7 +100,17 @@ pub(crate) async fn probe(
         }
     }
     others.retain(|key| !taken.contains_key(key.as_bytes()));
-    for row in by_keys(connection, &others).await? {
+    let archived = archived_by_keys(&mut *connection, &others).await?;
+    for item in &batch.items {
+        let found = archived.iter().find(|found| *found.key.as_bytes() == item.key);
+        if let Some(known) = found.map(|found| found.checked(&item.identity)).transpose()? {
+            let identity = item.identity;
+            let counterfoil_store::Known { lane, position, content } = known;
+            taken.insert(item.key, Known { lane, position, identity, content });
+        }
+    }
+    others.retain(|key| !taken.contains_key(key.as_bytes()));
+    for row in whole_by_keys(connection, &others).await? {
         let identity = key_hash(&batch.tenant, &row.event.source, &row.event.id);
         let content = content_hash(&batch.tenant, &row.event);
         let known = Known { lane: row.lane, position: row.position, identity, content };
@@ -124,10 +135,29 @@ pub(crate) async fn by_keys(
     found.iter().map(rows::event).collect()
 }
 
-/// A row that is to be corrected, and which corrections it has already.
-pub(crate) struct Target {
-    pub(crate) row: StoredEvent,
-    pub(crate) earlier: Vec<CorrectionKind>,
+/// The rows with these keys, but those that are archived: one that was archived a moment ago is
+/// not found, and the unique index says so.
+async fn whole_by_keys(
+    executor: impl PgExecutor<'_>,
+    keys: &[Uuid],
+) -> Result<Vec<StoredEvent>, StoreError> {
+    if keys.is_empty() {
+        return Ok(Vec::new());
+    }
+    let found = sqlx::query(event_query!("WHERE key = ANY($1) AND archived IS NULL"))
+        .bind(keys)
+        .fetch_all(executor)
+        .await
+        .map_err(store_error)?;
+    found.iter().map(rows::event).collect()
+}
+
+/// What is to be corrected.
+pub(crate) enum Target {
+    /// A row, and which corrections it has already.
+    Whole { row: Box<StoredEvent>, earlier: Vec<CorrectionKind> },
+    /// A row whose content is archived.
+    Archived { lane: LaneId, position: u64 },
 }
 
 /// What the corrections of a batch name, as far as it is stored. To be read under the lock of the
@@ -139,15 +169,21 @@ pub(crate) async fn targets(
     if batch.events.is_none() {
         return Ok(HashMap::new());
     }
-    let keys: Vec<Uuid> = (0..batch.items.len())
-        .filter_map(|at| batch.target(at))
-        .map(|key| Uuid::from_bytes(key.prefix16()))
-        .collect();
-    let stored = by_keys(&mut *tx, &keys).await?;
+    let named: Vec<Digest> = (0..batch.items.len()).filter_map(|at| batch.target(at)).collect();
+    let mut keys: Vec<Uuid> = named.iter().map(|key| Uuid::from_bytes(key.prefix16())).collect();
+    let mut targets = HashMap::new();
+    for found in archived_by_keys(&mut *tx, &keys).await? {
+        for key in named.iter().filter(|key| key.prefix16() == *found.key.as_bytes()) {
+            let counterfoil_store::Known { lane, position, .. } = found.checked(key)?;
+            targets.insert(key.prefix16(), Target::Archived { lane, position });
+        }
+    }
+    keys.retain(|key| !targets.contains_key(key.as_bytes()));
+    let stored = whole_by_keys(&mut *tx, &keys).await?;
     let lanes: Vec<i64> = stored.iter().map(|row| row.lane.0).collect();
     let positions: Vec<i64> = stored.iter().map(|row| signed(row.position)).collect();
     let corrections = sqlx::query(
-        "SELECT lane_id, position, leaf, recorded_at, time, target, customer, type, source, id, quantity::text, body FROM usage_event WHERE target IS NOT NULL AND (lane_id, target) IN (SELECT * FROM UNNEST($1::bigint[], $2::bigint[])) ORDER BY lane_id, position",
+        "SELECT lane_id, position, leaf, recorded_at, time, target, customer, type, source, id, quantity::text, body, archived IS NOT NULL FROM usage_event WHERE target IS NOT NULL AND (lane_id, target) IN (SELECT * FROM UNNEST($1::bigint[], $2::bigint[])) ORDER BY lane_id, position",
     )
     .bind(&lanes)
     .bind(&positions)
@@ -161,12 +197,10 @@ pub(crate) async fn targets(
             earlier.entry((row.lane, target)).or_default().push(correction.kind);
         }
     }
-    Ok(stored
-        .into_iter()
-        .map(|row| {
-            let key = key_hash(&batch.tenant, &row.event.source, &row.event.id).prefix16();
-            let earlier = earlier.remove(&(row.lane, row.position)).unwrap_or_default();
-            (key, Target { row, earlier })
-        })
-        .collect())
+    for row in stored {
+        let key = key_hash(&batch.tenant, &row.event.source, &row.event.id).prefix16();
+        let earlier = earlier.remove(&(row.lane, row.position)).unwrap_or_default();
+        targets.insert(key, Target::Whole { row: Box::new(row), earlier });
+    }
+    Ok(targets)
 }

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use counterfoil_store::{
     Store,
     contract::{
-        access, aggregates, append, catalog, concurrent, corrections, documents, invoices, journal,
-        reads, runs, tenants,
+        access, aggregates, append, archive, catalog, concurrent, corrections, documents, invoices,
+        journal, reads, runs, tenants,
     },
 };
 use sqlx::Row;
@@ -382,4 +382,44 @@ async fn append_after_refuses_what_was_decided_too_early() {
 #[tokio::test]
 async fn racing_appends_after_the_same_sight_do_not_pass_a_limit() {
     on(access::racing_appends_after_the_same_sight_do_not_pass_a_limit).await;
+}
+
+#[tokio::test]
+async fn an_archived_row_keeps_its_place_and_its_seal() {
+    on(archive::an_archived_row_keeps_its_place_and_its_seal).await;
+}
+
+#[tokio::test]
+async fn reads_of_archived_rows_are_refused_and_never_short() {
+    on(archive::reads_of_archived_rows_are_refused_and_never_short).await;
+}
+
+#[tokio::test]
+async fn dedupe_holds_for_archived_rows() {
+    on(archive::dedupe_holds_for_archived_rows).await;
+}
+
+#[tokio::test]
+async fn corrections_of_archived_rows_are_refused() {
+    on(archive::corrections_of_archived_rows_are_refused).await;
+}
+
+#[tokio::test]
+async fn what_is_put_back_is_what_was_there() {
+    on(archive::what_is_put_back_is_what_was_there).await;
+}
+
+#[tokio::test]
+async fn archived_rows_are_a_prefix_of_their_lane() {
+    on(archive::archived_rows_are_a_prefix_of_their_lane).await;
+}
+
+#[tokio::test]
+async fn only_projected_rows_that_are_what_they_say_are_dropped() {
+    on(archive::only_projected_rows_that_are_what_they_say_are_dropped).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn corrections_that_race_with_an_archiving_are_projected_or_refused() {
+    on(archive::corrections_that_race_with_an_archiving_are_projected_or_refused).await;
 }

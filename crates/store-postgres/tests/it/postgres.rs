@@ -135,6 +135,10 @@ async fn nobody_connected_can_rewrite_history() {
     fixture.store.commit(&fixture.tenant.id, &commit).await.unwrap();
     for sql in [
         "UPDATE usage_event SET quantity = 2",
+        "UPDATE usage_event SET archived = decode(repeat('00', 48), 'hex')",
+        "UPDATE usage_event SET archived = decode(repeat('00', 48), 'hex'), type = '', source = '', id = '', quantity = 0, body = NULL",
+        "DELETE FROM archive",
+        "TRUNCATE archive",
         "DELETE FROM usage_event WHERE position = 1",
         "TRUNCATE usage_event",
         "UPDATE journal SET body = '{}'",
@@ -169,7 +173,7 @@ async fn damage_in_a_row_of_the_database_names_the_row() {
     let fixture = Fixture::new().await;
     fixture.append(0, 14).await.unwrap();
     for sql in [
-        "ALTER TABLE usage_event DISABLE TRIGGER usage_event_append_only",
+        "ALTER TABLE usage_event DISABLE TRIGGER usage_event_updates",
         "UPDATE usage_event SET quantity = 'NaN' WHERE position = 2",
     ] {
         sqlx::raw_sql(sql).execute(fixture.store.pool()).await.unwrap();
