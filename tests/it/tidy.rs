@@ -48,6 +48,20 @@ const RULES: &[Rule] = &[
         never: &["tokio", "sqlx", "rusqlite", "axum"],
     },
     Rule { name: "engine", uses: Some(STAGES_AND_STORE), never: &["sqlx", "rusqlite", "axum"] },
+    Rule {
+        name: "api",
+        uses: Some(&[
+            "types",
+            "ledger",
+            "metering",
+            "rating",
+            "catalog",
+            "invoicing",
+            "store",
+            "engine",
+        ]),
+        never: &["sqlx", "rusqlite"],
+    },
     Rule { name: "cli", uses: None, never: &["sqlx", "rusqlite"] },
     Rule { name: "tests", uses: None, never: &["sqlx", "rusqlite"] },
     // Its benchmarks measure against a bare loop over the database.

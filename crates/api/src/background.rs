@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use counterfoil_store::{Commit, Write};
-use counterfoil_types::Timestamp;
+use counterfoil_types::{Timestamp, timestamp::DAY_MICROS};
 use serde_json::json;
 
 use crate::{
@@ -13,6 +13,8 @@ use crate::{
 
 /// Longest pause between two looks at the ledger: other processes append as well.
 const PAUSE: Duration = Duration::from_millis(500);
+/// Days that answers of requests are kept.
+const KEPT_DAYS: i64 = 7;
 /// Pause after something failed.
 const AFTER_ERROR: Duration = Duration::from_secs(2);
 
@@ -48,6 +50,20 @@ pub async fn anchor(shared: Shared, every: Duration) {
         for engine in shared.engines().await {
             if let Err(error) = engine.take_anchor(false).await {
                 tracing::warn!(%error, "the anchor was not moved on");
+            }
+        }
+    }
+}
+
+/// Forgets, once an hour, what was kept so that requests may be repeated.
+pub async fn forget(shared: Shared) {
+    loop {
+        tokio::time::sleep(Duration::from_secs(3_600)).await;
+        let before = shared.clock.now().plus_micros(-KEPT_DAYS * DAY_MICROS);
+        for engine in shared.engines().await {
+            let commit = Commit::of(Write::Forget { before });
+            if let Err(error) = engine.commit(&commit).await {
+                tracing::warn!(%error, "old requests were not forgotten");
             }
         }
     }

@@ -31,7 +31,7 @@ pub mod scope;
 mod serve;
 mod service;
 
-pub use background::{anchor, project, watch};
+pub use background::{anchor, forget, project, watch};
 pub use openapi::schema_of;
 pub use serve::{Listen, ServeError, serve, tls};
 pub use service::{Options, Shared, openapi_document, operations};

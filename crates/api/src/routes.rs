@@ -1,6 +1,7 @@
 //! The operations, one file per noun.
 
 mod access;
+mod backfills;
 mod books;
 mod clock;
 mod customers;
@@ -20,6 +21,7 @@ use crate::operation::Routes;
 /// Registers all of them, in the order the reference shows.
 pub(crate) fn register(routes: &mut Routes) {
     events::register(routes);
+    backfills::register(routes);
     usage::register(routes);
     quotas::register(routes);
     customers::register(routes);

@@ -4,7 +4,7 @@
 //! | file | use-case |
 //! |---|---|
 //! | [`ingest`] | events into the ledger, with receipts |
-//! | [`events`] | listing events, telling why one is (not) billed |
+//! | [`events`], [`backfill`] | listing events, telling why one is (not) billed; loading history |
 //! | [`project`] | ledger into aggregates, incrementally |
 //! | [`usage`] | exact usage of a customer in any period, tail included |
 //! | [`series`] | usage over time, by property, by customer |
@@ -34,6 +34,7 @@
 pub mod accounts;
 
 pub mod archive;
+pub mod backfill;
 pub mod backtest;
 pub mod books;
 pub mod contract;

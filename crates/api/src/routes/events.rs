@@ -1,7 +1,7 @@
 //! Events: taking them in one by one, in batches and as a stream of lines; listing them; telling
 //! what became of one.
 
-mod decode;
+pub(crate) mod decode;
 mod stream;
 
 use axum::{

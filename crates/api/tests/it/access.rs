@@ -20,6 +20,7 @@ fn filled(operation: &Operation) -> String {
         .replace("{kind}", "ageing")
         .replace("{grant}", "g")
         .replace("{incident}", "inc_x")
+        .replace("{backfill}", "b")
 }
 
 async fn asked(world: &World, operation: &Operation, key: &str) -> u16 {
@@ -128,7 +129,17 @@ async fn a_customers_key_sees_that_customer_and_nothing_else() {
 async fn another_tenants_things_do_not_exist() {
     let world = World::furnished().await;
     let stranger = world.key("elsewhere", &["admin"]).await;
-    let ours = ["customer", "subscription", "meter", "name", "key", "grant", "incident", "invoice"];
+    let ours = [
+        "customer",
+        "subscription",
+        "meter",
+        "name",
+        "key",
+        "grant",
+        "incident",
+        "invoice",
+        "backfill",
+    ];
     for operation in guarded() {
         let named = ours.iter().any(|name| operation.path.contains(&format!("{{{name}}}")));
         if !named || operation.changes() {

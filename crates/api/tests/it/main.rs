@@ -4,6 +4,7 @@
 #![cfg(test)]
 
 mod access;
+mod backfills;
 mod bodies;
 mod document;
 mod events;

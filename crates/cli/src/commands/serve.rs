@@ -56,6 +56,7 @@ pub(super) async fn run(
             .map_err(|error| CliError::file(file.display(), error))?;
     }
     let background = [
+        tokio::spawn(counterfoil_api::forget(shared.clone())),
         tokio::spawn(counterfoil_api::anchor(shared.clone(), Duration::from_secs(60))),
         tokio::spawn(counterfoil_api::project(shared.clone())),
         tokio::spawn(counterfoil_api::watch(shared.clone(), Duration::from_secs(10))),

@@ -89,7 +89,7 @@ fn essence(headers: &HeaderMap) -> String {
 }
 
 /// Decodes a request. The flag says whether it was one event by itself.
-pub(super) async fn batch(
+pub(crate) async fn batch(
     shared: &Shared,
     request: Request,
     defaults: &Defaults,
