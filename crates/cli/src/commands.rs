@@ -13,6 +13,7 @@ mod migrate;
 mod payment;
 mod price;
 mod pricing;
+mod project;
 mod quickstart;
 mod rebuild;
 mod report;
@@ -99,6 +100,7 @@ async fn with_store(
         }
         Command::Backtest(backtest) => backtest::run(engine, &backtest, out).await,
         Command::Report(report) => report::run(engine, &report, out).await,
+        Command::Project { holder, lease } => project::run(engine, holder, lease, out).await,
         Command::Rebuild { check } => rebuild::run(engine, check, out).await,
         Command::Verify => rebuild::verify(engine, out).await,
         Command::Doctor => doctor::run(engine, config, out).await,

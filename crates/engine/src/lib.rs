@@ -4,7 +4,7 @@
 //! | file | use-case |
 //! |---|---|
 //! | [`ingest`] | events into the ledger, with receipts |
-//! | [`project`] | ledger into aggregates, incrementally |
+//! | [`project`], [`share`] | ledger into aggregates, incrementally; several projectors at once |
 //! | [`usage`] | exact usage of a customer in any period, tail included |
 //! | [`accounts`], [`books`] | customers, subscriptions, price books |
 //! | [`contract`], [`contracts`] | what holds when; changing it |
@@ -43,6 +43,7 @@ pub mod rebuild;
 pub mod report;
 pub mod reports;
 pub mod run;
+pub mod share;
 pub mod statements;
 pub mod tax;
 pub mod test_clock;

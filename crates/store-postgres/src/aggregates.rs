@@ -19,6 +19,7 @@ use sqlx::{PgConnection, PgExecutor, postgres::PgRow};
 
 use crate::{
     error::{StepError, commit_error, store_error},
+    leases,
     open::PostgresStore,
     rows::{self, get, signed, unsigned},
 };
@@ -350,6 +351,7 @@ impl AggregateStore for PostgresStore {
 
 async fn try_project(store: &PostgresStore, projection: &Projection) -> Result<(), StepError> {
     let mut tx = store.begin().await?;
+    leases::hold(&mut tx, projection.fence.as_ref()).await?;
     advance(&mut tx, projection).await?;
     write_days(&mut tx, projection).await?;
     write_members(&mut tx, projection).await?;

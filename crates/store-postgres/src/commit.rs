@@ -10,7 +10,7 @@ use crate::{
     catalog::{self, lane_count},
     documents,
     error::{StepError, commit_error, store_error},
-    finalize, journal,
+    finalize, journal, leases,
     open::PostgresStore,
     rows::{self, get},
     runs,
@@ -70,6 +70,7 @@ async fn try_commit(
     commit: &Commit,
 ) -> Result<(), StepError> {
     let mut tx = store.begin().await?;
+    leases::hold(&mut tx, commit.fence.as_ref()).await?;
     // Contiguous things need the tenant's lock, and take it before any other.
     let contiguous = !commit.facts.is_empty()
         || commit.writes.iter().any(|write| {

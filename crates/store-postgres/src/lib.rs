@@ -11,7 +11,7 @@
 //! | `append/plan` | positions, receipts and rows, worked out in memory under the lane locks |
 //! | `append/copy` | the binary `COPY` format |
 //! | `append/queue` | group commit: batches that wait become one transaction |
-//! | `ledger`, `aggregates`, `catalog`, `invoices`, `runs`, `journal`, `documents` | one port each |
+//! | `ledger`, `aggregates`, `catalog`, `invoices`, `runs`, `journal`, `documents`, `leases` | one port each |
 //! | `commit`, `finalize` | the one door for other writes; drafts and numbers by the page |
 //! | `rows`, `error` | rows to values, driver errors to store errors |
 //! | `testing` | (feature) a server of one's own for tests and benchmarks |
@@ -31,6 +31,7 @@ mod error;
 mod finalize;
 mod invoices;
 mod journal;
+mod leases;
 mod ledger;
 mod open;
 mod rows;

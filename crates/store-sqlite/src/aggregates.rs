@@ -16,7 +16,7 @@ use sqlx::{SqliteConnection, sqlite::SqliteRow};
 
 use crate::{
     error::store_error,
-    multi,
+    leases, multi,
     open::SqliteStore,
     rows::{self, get, signed, unsigned},
 };
@@ -138,6 +138,7 @@ impl AggregateStore for SqliteStore {
 
     async fn project(&self, projection: &Projection) -> Result<(), StoreError> {
         let mut tx = self.begin().await?;
+        leases::hold(&mut tx, projection.fence.as_ref()).await?;
         advance(&mut tx, projection).await?;
         write_days(&mut tx, projection).await?;
         write_members(&mut tx, projection).await?;

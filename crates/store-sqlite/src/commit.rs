@@ -11,7 +11,7 @@ use crate::{
     catalog::{lane_count, number_of},
     documents,
     error::store_error,
-    finalize, journal, multi,
+    finalize, journal, leases, multi,
     open::SqliteStore,
     rows::{self, get},
 };
@@ -20,6 +20,7 @@ use crate::{
 impl Store for SqliteStore {
     async fn commit(&self, tenant: &TenantId, commit: &Commit) -> Result<(), StoreError> {
         let mut tx = self.begin().await?;
+        leases::hold(&mut tx, commit.fence.as_ref()).await?;
         let number = number_of(&mut tx, tenant).await?;
         // Drafts and finalizations come by the page; each run of them is a few statements.
         for run in commit.writes.chunk_by(finalize::belong_together) {

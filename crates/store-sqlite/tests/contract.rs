@@ -7,8 +7,8 @@ use std::{future::Future, sync::Arc};
 use counterfoil_store::{
     Store,
     contract::{
-        aggregates, append, catalog, concurrent, corrections, documents, invoices, journal, reads,
-        runs, tenants,
+        aggregates, append, catalog, concurrent, corrections, documents, invoices, journal, leases,
+        reads, runs, tenants,
     },
 };
 use counterfoil_store_sqlite::SqliteStore;
@@ -352,4 +352,24 @@ async fn settings_are_set_and_removed() {
 #[tokio::test]
 async fn documents_and_accounts_belong_to_one_tenant() {
     on(documents::documents_and_accounts_belong_to_one_tenant).await;
+}
+
+#[tokio::test]
+async fn a_lease_has_one_holder_and_a_greater_token_for_each() {
+    on(leases::a_lease_has_one_holder_and_a_greater_token_for_each).await;
+}
+
+#[tokio::test]
+async fn a_lease_is_kept_as_long_as_it_is_renewed() {
+    on(leases::a_lease_is_kept_as_long_as_it_is_renewed).await;
+}
+
+#[tokio::test]
+async fn a_write_behind_a_lost_lease_leaves_nothing() {
+    on(leases::a_write_behind_a_lost_lease_leaves_nothing).await;
+}
+
+#[tokio::test]
+async fn one_of_many_gets_a_lease() {
+    on(leases::one_of_many_gets_a_lease).await;
 }

@@ -5,7 +5,7 @@ use counterfoil_ledger::LaneId;
 use counterfoil_metering::{BucketKey, GroupKey, State};
 use counterfoil_types::{CustomerId, MeterKey, Period, Timestamp};
 
-use crate::error::StoreError;
+use crate::{error::StoreError, lease::Fence};
 
 /// A stored aggregate. Members of unique counts lie apart (see [`MemberDelta`]).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,6 +54,8 @@ pub struct Projection {
     pub buckets: Vec<Bucket>,
     /// Member counts to add.
     pub members: Vec<MemberDelta>,
+    /// A lease that must still be held for any of it to take effect.
+    pub fence: Option<Fence>,
 }
 
 /// Reading and writing aggregates.
@@ -68,7 +70,8 @@ pub trait AggregateStore: Send + Sync {
     /// Applies a projection if all its meters still stand at `from` (absent counts as 0).
     ///
     /// # Errors
-    /// [`StoreError::Conflict`] when another projector was faster; nothing was written.
+    /// [`StoreError::Conflict`] when another projector was faster, [`StoreError::LeaseLost`] when
+    /// its fence does not hold; nothing was written.
     async fn project(&self, projection: &Projection) -> Result<(), StoreError>;
 
     /// A customer's buckets: day buckets starting in any of `days` and hour buckets starting in

@@ -11,6 +11,7 @@
 //! | [`documents`] | documents, accounts that never go below zero, settings |
 //! | [`invoices`] | drafts, finalization, numbers |
 //! | [`runs`] | invoice runs and their items |
+//! | [`leases`] | leases, and writes that depend on one |
 //! | [`journal`] | facts, and commits that take effect together or not at all |
 //! | [`tenants`] | isolation |
 //!
@@ -27,6 +28,7 @@ pub mod corrections;
 pub mod documents;
 pub mod invoices;
 pub mod journal;
+pub mod leases;
 pub mod reads;
 pub mod runs;
 mod support;

@@ -23,8 +23,8 @@ use counterfoil_types::{
 use crate::{
     Account, AccountFilter, AggregateStore, BookRow, Bucket, CatalogStore, Commit, Document,
     DocumentFilter, DocumentStore, InvoiceFilter, InvoiceStore, InvoiceSummary, JournalStore,
-    LaneHead, LedgerStore, MeterRow, Pending, Projection, RecordedFact, RecordedPosting, RunStore,
-    Store, StoreError, Tenant,
+    LaneHead, Lease, LeaseStore, LedgerStore, MeterRow, Pending, Projection, RecordedFact,
+    RecordedPosting, RunStore, Store, StoreError, Tenant,
 };
 
 /// On which side of its effect a call fails.
@@ -53,7 +53,8 @@ pub struct FaultStore {
 }
 
 /// Calls that change something: only for these the two sides differ.
-pub const WRITES: [&str; 5] = ["append", "commit", "ensure_tenant", "forget", "project"];
+pub const WRITES: [&str; 8] =
+    ["acquire", "append", "commit", "ensure_tenant", "forget", "project", "release", "renew"];
 
 impl FaultStore {
     /// Wraps a store; nothing fails yet.
@@ -204,6 +205,12 @@ pass_on! { DocumentStore:
     fn postings(tenant: &TenantId, account: Option<&str>, after: u64, limit: u32)
         -> Vec<RecordedPosting>;
     fn settings(tenant: &TenantId, prefix: &str) -> Vec<(String, String)>;
+}
+
+pass_on! { LeaseStore:
+    fn acquire(name: &str, holder: &str, now: Timestamp, ttl_micros: i64) -> Option<Lease>;
+    fn renew(lease: &Lease, now: Timestamp, ttl_micros: i64) -> ();
+    fn release(lease: &Lease) -> ();
 }
 
 pass_on! { Store:

@@ -9,6 +9,7 @@
 //! | [`RunStore`] | invoice runs | items with their status |
 //! | [`JournalStore`] | billing facts | append-only, contiguous |
 //! | [`DocumentStore`] | documents, accounts, settings | documents immutable, accounts never below zero |
+//! | [`LeaseStore`] | leases | one holder at a time, a greater token for each |
 //!
 //! All writes other than ledger appends and projections go through one door,
 //! [`Store::commit`]: a [`Commit`] is a list of facts and changes that take effect together.
@@ -31,6 +32,7 @@ pub mod faults;
 pub mod hours;
 pub mod invoice;
 pub mod journal;
+pub mod lease;
 pub mod ledger;
 pub mod run;
 
@@ -46,19 +48,28 @@ pub use document::{
 pub use error::StoreError;
 pub use invoice::{InvoiceFilter, InvoiceStore, InvoiceSummary};
 pub use journal::{Fact, JournalStore, RecordedFact};
+pub use lease::{Fence, Lease, LeaseStore};
 pub use ledger::{LaneHead, LedgerStore, Pending};
 pub use run::RunStore;
 
 /// Everything a backend offers.
 #[async_trait]
 pub trait Store:
-    LedgerStore + AggregateStore + CatalogStore + InvoiceStore + RunStore + JournalStore + DocumentStore
+    LedgerStore
+    + AggregateStore
+    + CatalogStore
+    + InvoiceStore
+    + RunStore
+    + JournalStore
+    + DocumentStore
+    + LeaseStore
 {
     /// Makes the changes and records the facts of `commit` together, or none of them.
     ///
     /// # Errors
     /// [`StoreError::Conflict`] when something in the way shows that the caller decided on stale
-    /// data; other errors as the backend has them. An error other than `Conflict` leaves unknown
+    /// data; [`StoreError::LeaseLost`] when its fence does not hold; other errors as the backend has
+    /// them. An error other than `Conflict` leaves unknown
     /// whether the commit took effect: every [`Write`] may be repeated.
     async fn commit(&self, tenant: &TenantId, commit: &Commit) -> Result<(), StoreError>;
 

@@ -11,6 +11,7 @@
 //! | `reports` | the reports of finance, against figures worked by hand |
 //! | `late_reports` | the late-arrival report and the rounding ledger |
 //! | `random_reports` | whatever happens, reports add up and the books reconcile |
+//! | `sharing` | projectors that share lanes by lease |
 //! | `verify` | what was tampered with is named |
 //! | `faults` | every store call failing, before and after its effect |
 
@@ -31,6 +32,7 @@ mod races;
 mod random;
 mod random_reports;
 mod reports;
+mod sharing;
 mod usage;
 mod verify;
 mod world;
