@@ -5,13 +5,16 @@
 //! Projecting: the watermarks are moved first, and their row locks held to the end. So of two
 //! projectors of one step the second waits, finds the watermark moved and writes nothing.
 
+mod among;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use async_trait::async_trait;
 use counterfoil_ledger::LaneId;
 use counterfoil_metering::{BucketKey, GroupKey, Level, State};
 use counterfoil_store::{
-    AggregateStore, Bucket, MemberDelta, Projection, StoreError,
+    AggregateStore, Bucket, MemberDelta, Projection, StoreError, TouchWanted, UsageRead,
+    UsageWanted,
     hours::{Hours, day_of},
 };
 use counterfoil_types::{CustomerId, MeterKey, Period, Timestamp};
@@ -47,12 +50,18 @@ impl Day {
         let customer: &str = get(row, 0)?;
         let start = Timestamp::from_micros(get(row, 1)?);
         let meter: &str = get(row, 2)?;
-        let place = format!("{customer} {meter} {start}");
-        let damage = |error: String| StoreError::corrupt("aggregate", &place, error);
+        let damage = |error: String| {
+            StoreError::corrupt("aggregate", format!("{customer} {meter} {start}"), error)
+        };
         let group: String = get(row, 3)?;
-        let state: State = rows::json("aggregate", &place, get(row, 4)?)?;
+        let state: State =
+            serde_json::from_str(get(row, 4)?).map_err(|error| damage(error.to_string()))?;
+        let hours = match get::<Option<&str>>(row, 8)? {
+            None => Hours::default(),
+            Some(text) => serde_json::from_str(text).map_err(|error| damage(error.to_string()))?,
+        };
         Ok(Self {
-            hours: rows::json("aggregate", &place, get(row, 8)?)?,
+            hours,
             bucket: Bucket {
                 key: BucketKey {
                     meter: MeterKey::new(meter).map_err(|error| damage(error.to_string()))?,
@@ -98,6 +107,26 @@ impl<'a> Keys<'a> {
     }
 }
 
+/// How far each meter is projected.
+async fn progress(
+    executor: impl PgExecutor<'_>,
+    lane: LaneId,
+) -> Result<Vec<(MeterKey, u64)>, StoreError> {
+    let rows = sqlx::query("SELECT meter, position FROM projection WHERE lane_id = $1")
+        .bind(lane.0)
+        .fetch_all(executor)
+        .await
+        .map_err(store_error)?;
+    rows.iter()
+        .map(|row| {
+            let meter: &str = get(row, 0)?;
+            let meter = MeterKey::new(meter)
+                .map_err(|error| StoreError::corrupt("projection", lane, error))?;
+            Ok((meter, unsigned(get(row, 1)?)))
+        })
+        .collect()
+}
+
 /// The stored rows with these keys.
 async fn days(
     executor: impl PgExecutor<'_>,
@@ -121,19 +150,7 @@ async fn days(
 #[async_trait]
 impl AggregateStore for PostgresStore {
     async fn progress(&self, lane: LaneId) -> Result<Vec<(MeterKey, u64)>, StoreError> {
-        let rows = sqlx::query("SELECT meter, position FROM projection WHERE lane_id = $1")
-            .bind(lane.0)
-            .fetch_all(&self.pool)
-            .await
-            .map_err(store_error)?;
-        rows.iter()
-            .map(|row| {
-                let meter: &str = get(row, 0)?;
-                let meter = MeterKey::new(meter)
-                    .map_err(|error| StoreError::corrupt("projection", lane, error))?;
-                Ok((meter, unsigned(get(row, 1)?)))
-            })
-            .collect()
+        progress(&self.pool, lane).await
     }
 
     async fn buckets(&self, lane: LaneId, keys: &[BucketKey]) -> Result<Vec<Bucket>, StoreError> {
@@ -215,6 +232,15 @@ impl AggregateStore for PostgresStore {
         Ok(found)
     }
 
+    async fn usage_among(
+        &self,
+        lane: LaneId,
+        meters: &[MeterKey],
+        wanted: &[UsageWanted],
+    ) -> Result<UsageRead, StoreError> {
+        among::usage(self, lane, meters, wanted).await
+    }
+
     async fn meter_buckets(
         &self,
         lane: LaneId,
@@ -279,6 +305,14 @@ impl AggregateStore for PostgresStore {
         .await
         .map_err(store_error)?;
         get(&row, 0)
+    }
+
+    async fn touched_among(
+        &self,
+        lane: LaneId,
+        wanted: &[TouchWanted],
+    ) -> Result<Vec<bool>, StoreError> {
+        among::touched(self, lane, wanted).await
     }
 
     async fn all_buckets(

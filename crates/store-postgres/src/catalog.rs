@@ -156,6 +156,23 @@ impl CatalogStore for PostgresStore {
         rows.iter().map(|row| text_row("customer", row)).collect()
     }
 
+    async fn customers_named(
+        &self,
+        tenant: &TenantId,
+        customers: &[CustomerId],
+    ) -> Result<Vec<Customer>, StoreError> {
+        let names: Vec<&str> = customers.iter().map(CustomerId::as_str).collect();
+        let rows = sqlx::query(
+            "SELECT c.id, c.body FROM customer c JOIN tenant t ON t.number = c.tenant WHERE t.id = $1 AND c.id = ANY($2)",
+        )
+        .bind(tenant.as_str())
+        .bind(&names)
+        .fetch_all(&self.pool)
+        .await
+        .map_err(store_error)?;
+        rows.iter().map(|row| text_row("customer", row)).collect()
+    }
+
     async fn subscription(
         &self,
         tenant: &TenantId,
@@ -170,6 +187,23 @@ impl CatalogStore for PostgresStore {
         .await
         .map_err(store_error)?;
         row.map(|row| text_row("subscription", &row)).transpose()
+    }
+
+    async fn subscriptions_named(
+        &self,
+        tenant: &TenantId,
+        subscriptions: &[SubscriptionId],
+    ) -> Result<Vec<Subscription>, StoreError> {
+        let names: Vec<&str> = subscriptions.iter().map(SubscriptionId::as_str).collect();
+        let rows = sqlx::query(
+            "SELECT s.id, s.body FROM subscription s JOIN tenant t ON t.number = s.tenant WHERE t.id = $1 AND s.id = ANY($2)",
+        )
+        .bind(tenant.as_str())
+        .bind(&names)
+        .fetch_all(&self.pool)
+        .await
+        .map_err(store_error)?;
+        rows.iter().map(|row| text_row("subscription", row)).collect()
     }
 
     async fn subscriptions(

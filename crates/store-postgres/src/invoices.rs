@@ -171,6 +171,25 @@ impl InvoiceStore for PostgresStore {
         rows.iter().map(summary).collect()
     }
 
+    async fn summaries_among(
+        &self,
+        tenant: &TenantId,
+        cycles: &[(SubscriptionId, CycleNumber)],
+    ) -> Result<Vec<InvoiceSummary>, StoreError> {
+        let subscriptions: Vec<&str> = cycles.iter().map(|(id, _)| id.as_str()).collect();
+        let numbers: Vec<i64> = cycles.iter().map(|(_, number)| i64::from(*number)).collect();
+        let rows = sqlx::query(summary_query!(
+            "(i.subscription, i.cycle) IN (SELECT * FROM UNNEST($2::text[], $3::bigint[])) ORDER BY i.subscription, i.cycle, i.revision, i.part"
+        ))
+        .bind(tenant.as_str())
+        .bind(&subscriptions)
+        .bind(&numbers)
+        .fetch_all(&self.pool)
+        .await
+        .map_err(store_error)?;
+        rows.iter().map(summary).collect()
+    }
+
     async fn invoices(
         &self,
         tenant: &TenantId,

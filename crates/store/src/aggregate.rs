@@ -58,6 +58,37 @@ pub struct Projection {
     pub fence: Option<Fence>,
 }
 
+/// What is wanted of one customer's buckets, for [`AggregateStore::usage_among`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UsageWanted {
+    /// Whose.
+    pub customer: CustomerId,
+    /// Day buckets starting in any of these.
+    pub days: Vec<Period>,
+    /// Hour buckets starting in any of these.
+    pub hours: Vec<Period>,
+}
+
+/// What [`AggregateStore::usage_among`] found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct UsageRead {
+    /// How far each meter was projected in the lane at the moment of the reading.
+    pub progress: Vec<(MeterKey, u64)>,
+    /// The buckets of each that was wanted, in their order.
+    pub found: Vec<Vec<Bucket>>,
+}
+
+/// A question to [`AggregateStore::touched_among`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TouchWanted {
+    /// Whose.
+    pub customer: CustomerId,
+    /// Anything that lies before this …
+    pub before: Timestamp,
+    /// … and was touched after this position.
+    pub after: u64,
+}
+
 /// Reading and writing aggregates.
 #[async_trait]
 pub trait AggregateStore: Send + Sync {
@@ -85,6 +116,15 @@ pub trait AggregateStore: Send + Sync {
         hours: &[Period],
     ) -> Result<Vec<Bucket>, StoreError>;
 
+    /// What [`Self::usage`] would say of each of `wanted`, of these meters only, with where the lane
+    /// stood: all of it as of one moment, so that no projector moves in between.
+    async fn usage_among(
+        &self,
+        lane: LaneId,
+        meters: &[MeterKey],
+        wanted: &[UsageWanted],
+    ) -> Result<UsageRead, StoreError>;
+
     /// Hour buckets of one meter in a lane over hours starting in `hours`, all customers.
     async fn meter_buckets(
         &self,
@@ -111,6 +151,13 @@ pub trait AggregateStore: Send + Sync {
         before: Timestamp,
         after: u64,
     ) -> Result<bool, StoreError>;
+
+    /// What [`Self::touched_after`] would say to each of `wanted`, in their order.
+    async fn touched_among(
+        &self,
+        lane: LaneId,
+        wanted: &[TouchWanted],
+    ) -> Result<Vec<bool>, StoreError>;
 
     /// All buckets of a lane, hours and days, in the backend's order after `after`, at most
     /// `limit`.

@@ -7,6 +7,7 @@
 //! | [`reads`] | reading the ledger back, exactly |
 //! | [`concurrent`] | many writers at once |
 //! | [`aggregates`] | projections, buckets, members |
+//! | [`among`] | asking for many at once |
 //! | [`catalog`] | tenants, customers, subscriptions, price books, meters |
 //! | [`documents`] | documents, accounts that never go below zero, settings |
 //! | [`invoices`] | drafts, finalization, numbers |
@@ -21,6 +22,7 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test suite: a broken promise panics")]
 
 pub mod aggregates;
+pub mod among;
 pub mod append;
 pub mod catalog;
 pub mod concurrent;

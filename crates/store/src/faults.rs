@@ -24,7 +24,7 @@ use crate::{
     Account, AccountFilter, AggregateStore, BookRow, Bucket, CatalogStore, Commit, Document,
     DocumentFilter, DocumentStore, InvoiceFilter, InvoiceStore, InvoiceSummary, JournalStore,
     LaneHead, Lease, LeaseStore, LedgerStore, MeterRow, Pending, Projection, RecordedFact,
-    RecordedPosting, RunStore, Store, StoreError, Tenant,
+    RecordedPosting, RunStore, Store, StoreError, Tenant, TouchWanted, UsageRead, UsageWanted,
 };
 
 /// On which side of its effect a call fails.
@@ -152,10 +152,12 @@ pass_on! { AggregateStore:
     fn project(projection: &Projection) -> ();
     fn usage(lane: LaneId, customer: &CustomerId, meter: Option<&MeterKey>, days: &[Period],
         hours: &[Period]) -> Vec<Bucket>;
+    fn usage_among(lane: LaneId, meters: &[MeterKey], wanted: &[UsageWanted]) -> UsageRead;
     fn meter_buckets(lane: LaneId, meter: &MeterKey, hours: &Period) -> Vec<Bucket>;
     fn members(lane: LaneId, customer: &CustomerId, meter: &MeterKey, hours: &Period)
         -> Vec<(GroupKey, String)>;
     fn touched_after(lane: LaneId, customer: &CustomerId, before: Timestamp, after: u64) -> bool;
+    fn touched_among(lane: LaneId, wanted: &[TouchWanted]) -> Vec<bool>;
     fn all_buckets(lane: LaneId, after: Option<&BucketKey>, limit: u32) -> Vec<Bucket>;
     fn forget(lane: LaneId) -> ();
 }
@@ -165,9 +167,12 @@ pass_on! { CatalogStore:
     fn tenant(tenant: &TenantId) -> Option<Tenant>;
     fn customer(tenant: &TenantId, customer: &CustomerId) -> Option<Customer>;
     fn customers(tenant: &TenantId, after: Option<&CustomerId>, limit: u32) -> Vec<Customer>;
+    fn customers_named(tenant: &TenantId, customers: &[CustomerId]) -> Vec<Customer>;
     fn subscription(tenant: &TenantId, subscription: &SubscriptionId) -> Option<Subscription>;
     fn subscriptions(tenant: &TenantId, customer: Option<&CustomerId>,
         after: Option<&SubscriptionId>, limit: u32) -> Vec<Subscription>;
+    fn subscriptions_named(tenant: &TenantId, subscriptions: &[SubscriptionId])
+        -> Vec<Subscription>;
     fn books(tenant: &TenantId) -> Vec<BookRow>;
     fn meters(tenant: &TenantId) -> Vec<MeterRow>;
 }
@@ -177,6 +182,8 @@ pass_on! { InvoiceStore:
     fn invoice_numbered(tenant: &TenantId, number: &str) -> Option<Invoice>;
     fn invoices_of(tenant: &TenantId, subscription: &SubscriptionId) -> Vec<Invoice>;
     fn cycle_summaries(tenant: &TenantId, subscription: &SubscriptionId, cycle: CycleNumber)
+        -> Vec<InvoiceSummary>;
+    fn summaries_among(tenant: &TenantId, cycles: &[(SubscriptionId, CycleNumber)])
         -> Vec<InvoiceSummary>;
     fn invoices(tenant: &TenantId, filter: &InvoiceFilter, after: Option<(Timestamp, InvoiceId)>,
         limit: u32) -> Vec<InvoiceSummary>;

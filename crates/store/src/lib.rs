@@ -39,7 +39,9 @@ pub mod run;
 use async_trait::async_trait;
 use counterfoil_types::TenantId;
 
-pub use aggregate::{AggregateStore, Bucket, MemberDelta, Projection};
+pub use aggregate::{
+    AggregateStore, Bucket, MemberDelta, Projection, TouchWanted, UsageRead, UsageWanted,
+};
 pub use catalog::{BookRow, CatalogStore, MeterRow, Tenant};
 pub use commit::{Commit, Write};
 pub use document::{

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use counterfoil_store::{
     Store,
     contract::{
-        aggregates, append, catalog, concurrent, corrections, documents, invoices, journal, leases,
-        reads, runs, tenants,
+        aggregates, among, append, catalog, concurrent, corrections, documents, invoices, journal,
+        leases, reads, runs, tenants,
     },
 };
 use sqlx::Row;
@@ -372,4 +372,19 @@ async fn a_write_behind_a_lost_lease_leaves_nothing() {
 #[tokio::test]
 async fn one_of_many_gets_a_lease() {
     on(leases::one_of_many_gets_a_lease).await;
+}
+
+#[tokio::test]
+async fn many_customers_and_subscriptions_are_found_by_name() {
+    on(among::many_customers_and_subscriptions_are_found_by_name).await;
+}
+
+#[tokio::test]
+async fn summaries_of_many_cycles_are_those_of_each() {
+    on(among::summaries_of_many_cycles_are_those_of_each).await;
+}
+
+#[tokio::test]
+async fn usage_of_many_is_that_of_each() {
+    on(among::usage_of_many_is_that_of_each).await;
 }
