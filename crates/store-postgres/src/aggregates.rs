@@ -150,7 +150,7 @@ async fn days(
 #[async_trait]
 impl AggregateStore for PostgresStore {
     async fn progress(&self, lane: LaneId) -> Result<Vec<(MeterKey, u64)>, StoreError> {
-        progress(&self.pool, lane).await
+        progress(&mut *self.on(lane).await?, lane).await
     }
 
     async fn buckets(&self, lane: LaneId, keys: &[BucketKey]) -> Result<Vec<Bucket>, StoreError> {
@@ -159,7 +159,7 @@ impl AggregateStore for PostgresStore {
             wanted.entry(day_of(key)).or_default().push(key);
         }
         let mut found = Vec::with_capacity(keys.len());
-        for day in days(&self.pool, lane, &Keys::of(wanted.keys())).await? {
+        for day in days(&mut *self.on(lane).await?, lane, &Keys::of(wanted.keys())).await? {
             for key in wanted.get(&day.bucket.key).into_iter().flatten() {
                 match key.level {
                     Level::Day => found.push(day.bucket.clone()),
@@ -215,7 +215,7 @@ impl AggregateStore for PostgresStore {
         .bind(meter.map(MeterKey::as_str))
         .bind(&starts)
         .bind(&ends)
-        .fetch_all(&self.pool)
+        .fetch_all(&mut *self.on(lane).await?)
         .await
         .map_err(store_error)?;
         let all = rows.iter().map(Day::read).collect::<Result<Vec<_>, _>>()?;
@@ -254,7 +254,7 @@ impl AggregateStore for PostgresStore {
         .bind(meter.as_str())
         .bind(hours.start.bucket(Level::Day.micros()).micros())
         .bind(hours.end.micros())
-        .fetch_all(&self.pool)
+        .fetch_all(&mut *self.on(lane).await?)
         .await
         .map_err(store_error)?;
         let mut found = Vec::new();
@@ -279,7 +279,7 @@ impl AggregateStore for PostgresStore {
         .bind(meter.as_str())
         .bind(hours.start.micros())
         .bind(hours.end.micros())
-        .fetch_all(&self.pool)
+        .fetch_all(&mut *self.on(lane).await?)
         .await
         .map_err(store_error)?;
         rows.iter()
@@ -301,7 +301,7 @@ impl AggregateStore for PostgresStore {
         .bind(customer.as_str())
         .bind(before.micros())
         .bind(signed(after))
-        .fetch_one(&self.pool)
+        .fetch_one(&mut *self.on(lane).await?)
         .await
         .map_err(store_error)?;
         get(&row, 0)
@@ -331,7 +331,7 @@ impl AggregateStore for PostgresStore {
                 ))
                 .bind(lane.0)
                 .bind(i64::from(limit))
-                .fetch_all(&self.pool)
+                .fetch_all(&mut *self.on(lane).await?)
                 .await
             }
             Some(key) => {
@@ -344,7 +344,7 @@ impl AggregateStore for PostgresStore {
                 .bind(key.meter.as_str())
                 .bind(key.group.as_str())
                 .bind(i64::from(limit) + 1)
-                .fetch_all(&self.pool)
+                .fetch_all(&mut *self.on(lane).await?)
                 .await
             }
         };
@@ -371,7 +371,7 @@ impl AggregateStore for PostgresStore {
     }
 
     async fn forget(&self, lane: LaneId) -> Result<(), StoreError> {
-        let mut tx = self.begin().await.map_err(store_error)?;
+        let mut tx = self.begin_on(lane).await?;
         for sql in [
             "DELETE FROM projection WHERE lane_id = $1",
             "DELETE FROM aggregate WHERE lane_id = $1",
@@ -384,7 +384,7 @@ impl AggregateStore for PostgresStore {
 }
 
 async fn try_project(store: &PostgresStore, projection: &Projection) -> Result<(), StepError> {
-    let mut tx = store.begin().await?;
+    let mut tx = store.begin_on(projection.lane).await?;
     leases::hold(&mut tx, projection.fence.as_ref()).await?;
     advance(&mut tx, projection).await?;
     write_days(&mut tx, projection).await?;

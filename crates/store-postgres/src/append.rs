@@ -32,7 +32,7 @@ use std::{
 
 use counterfoil_ledger::{LaneId, Receipt};
 use counterfoil_store::{Pending, StoreError, Tenant};
-use counterfoil_types::{Digest, Timestamp};
+use counterfoil_types::{Digest, TenantId, Timestamp};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
@@ -119,7 +119,7 @@ pub(crate) async fn append(
 
 /// Looks up which keys of a batch are taken, without a lock.
 async fn look_up(store: &PostgresStore, batch: &mut Batch) -> Result<(), StoreError> {
-    let mut connection = store.pool.acquire().await.map_err(store_error)?;
+    let mut connection = store.on(&batch.staged.tenant).await?;
     probe(&mut connection, &batch.staged, &mut batch.taken).await
 }
 
@@ -148,7 +148,10 @@ async fn try_write(
     batches: &mut [Batch],
 ) -> Result<Vec<Vec<Receipt>>, StepError> {
     let lanes: BTreeSet<i64> = batches.iter().flat_map(Batch::lanes).collect();
-    let mut tx = store.begin().await?;
+    let Some(tenant) = batches.first().map(|batch| batch.staged.tenant.clone()) else {
+        return Ok(Vec::new());
+    };
+    let mut tx = store.begin_on(&tenant).await?;
     let heads = lock(&mut tx, lanes.into_iter().collect()).await?;
     let mut corrected = Vec::with_capacity(batches.len());
     for batch in &mut *batches {
@@ -238,8 +241,9 @@ async fn advance(tx: &mut PgConnection, heads: &Heads) -> Result<(), StepError> 
 /// The row with this key.
 pub(crate) async fn row_by_key(
     store: &PostgresStore,
+    tenant: &TenantId,
     key: &Digest,
 ) -> Result<Option<counterfoil_ledger::StoredEvent>, StoreError> {
     let key = Uuid::from_bytes(key.prefix16());
-    Ok(probe::by_keys(&store.pool, &[key]).await?.pop())
+    Ok(probe::by_keys(&mut *store.on(tenant).await?, &[key]).await?.pop())
 }

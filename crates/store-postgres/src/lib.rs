@@ -11,6 +11,8 @@
 //! | `append/plan` | positions, receipts and rows, worked out in memory under the lane locks |
 //! | `append/copy` | the binary `COPY` format |
 //! | `append/queue` | group commit: batches that wait become one transaction |
+//! | `examine` | what `doctor` looks at: settings, clocks, rights |
+//! | `scope` | which tenant a connection works for, where row-level security holds |
 //! | `ledger`, `aggregates`, `catalog`, `invoices`, `runs`, `journal`, `documents`, `leases` | one port each |
 //! | `commit`, `finalize` | the one door for other writes; drafts and numbers by the page |
 //! | `rows`, `error` | rows to values, driver errors to store errors |
@@ -28,6 +30,7 @@ mod catalog;
 mod commit;
 mod documents;
 mod error;
+mod examine;
 mod finalize;
 mod invoices;
 mod journal;
@@ -36,6 +39,7 @@ mod ledger;
 mod open;
 mod rows;
 mod runs;
+mod scope;
 #[cfg(feature = "testing")]
 pub mod testing;
 

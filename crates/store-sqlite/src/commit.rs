@@ -3,7 +3,7 @@
 
 use async_trait::async_trait;
 use counterfoil_invoicing::{InvoiceState, Run, RunItem, RunState};
-use counterfoil_store::{BookRow, Commit, MeterRow, Store, StoreError, Write};
+use counterfoil_store::{BookRow, Commit, Finding, MeterRow, Store, StoreError, Write};
 use counterfoil_types::{InvoiceId, TenantId, Timestamp, decimal::canonical_text};
 use sqlx::SqliteConnection;
 
@@ -38,6 +38,21 @@ impl Store for SqliteStore {
             journal::record(&mut tx, number, fact).await?;
         }
         tx.commit().await.map_err(store_error)
+    }
+
+    async fn examine(&self, _now: Timestamp) -> Result<Vec<Finding>, StoreError> {
+        let synchronous: i64 = sqlx::query_scalar("SELECT * FROM pragma_synchronous")
+            .fetch_one(&self.read)
+            .await
+            .map_err(store_error)?;
+        Ok((synchronous < 2)
+            .then(|| {
+                Finding::grave(
+                    "the store does not sync every commit; acknowledged events could be lost",
+                )
+            })
+            .into_iter()
+            .collect())
     }
 
     async fn describe(&self) -> Result<Vec<(String, String)>, StoreError> {

@@ -22,9 +22,10 @@ use counterfoil_types::{
 
 use crate::{
     Account, AccountFilter, AggregateStore, BookRow, Bucket, CatalogStore, Commit, Document,
-    DocumentFilter, DocumentStore, InvoiceFilter, InvoiceStore, InvoiceSummary, JournalStore,
-    LaneHead, Lease, LeaseStore, LedgerStore, MeterRow, Pending, Projection, RecordedFact,
-    RecordedPosting, RunStore, Store, StoreError, Tenant, TouchWanted, UsageRead, UsageWanted,
+    DocumentFilter, DocumentStore, Finding, InvoiceFilter, InvoiceStore, InvoiceSummary,
+    JournalStore, LaneHead, Lease, LeaseStore, LedgerStore, MeterRow, Pending, Projection,
+    RecordedFact, RecordedPosting, RunStore, Store, StoreError, Tenant, TouchWanted, UsageRead,
+    UsageWanted,
 };
 
 /// On which side of its effect a call fails.
@@ -222,5 +223,6 @@ pass_on! { LeaseStore:
 
 pass_on! { Store:
     fn commit(tenant: &TenantId, commit: &Commit) -> ();
+    fn examine(now: Timestamp) -> Vec<Finding>;
     fn describe() -> Vec<(String, String)>;
 }

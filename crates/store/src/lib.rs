@@ -37,7 +37,7 @@ pub mod ledger;
 pub mod run;
 
 use async_trait::async_trait;
-use counterfoil_types::TenantId;
+use counterfoil_types::{TenantId, Timestamp};
 
 pub use aggregate::{
     AggregateStore, Bucket, MemberDelta, Projection, TouchWanted, UsageRead, UsageWanted,
@@ -53,6 +53,27 @@ pub use journal::{Fact, JournalStore, RecordedFact};
 pub use lease::{Fence, Lease, LeaseStore};
 pub use ledger::{LaneHead, LedgerStore, Pending};
 pub use run::RunStore;
+
+/// Something `doctor` tells.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    /// Whether billing is in danger; otherwise it is good to know.
+    pub grave: bool,
+    /// What is found, and what to do.
+    pub text: String,
+}
+
+impl Finding {
+    /// Billing is in danger.
+    pub fn grave(text: impl Into<String>) -> Self {
+        Self { grave: true, text: text.into() }
+    }
+
+    /// Good to know.
+    pub fn warning(text: impl Into<String>) -> Self {
+        Self { grave: false, text: text.into() }
+    }
+}
 
 /// Everything a backend offers.
 #[async_trait]
@@ -74,6 +95,9 @@ pub trait Store:
     /// them. An error other than `Conflict` leaves unknown
     /// whether the commit took effect: every [`Write`] may be repeated.
     async fn commit(&self, tenant: &TenantId, commit: &Commit) -> Result<(), StoreError>;
+
+    /// What is wrong with the store or how it is set up, for `doctor`. `now` is this program's time.
+    async fn examine(&self, now: Timestamp) -> Result<Vec<Finding>, StoreError>;
 
     /// A few words on what the store is and where, for `doctor`.
     async fn describe(&self) -> Result<Vec<(String, String)>, StoreError>;

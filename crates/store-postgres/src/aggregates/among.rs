@@ -4,6 +4,7 @@ use counterfoil_ledger::LaneId;
 use counterfoil_metering::Level;
 use counterfoil_store::{StoreError, TouchWanted, UsageRead, UsageWanted};
 use counterfoil_types::{MeterKey, Period};
+use sqlx::Connection;
 
 use super::{Day, progress};
 use crate::{
@@ -45,8 +46,9 @@ pub(super) async fn usage(
         lasts.push(span.end.micros());
         deep.push(*level == Level::Hour);
     }
+    let mut connection = store.on(lane).await?;
     let snapshot = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
-    let mut tx = store.pool.begin_with(snapshot).await.map_err(store_error)?;
+    let mut tx = connection.begin_with(snapshot).await.map_err(store_error)?;
     let progress = progress(&mut *tx, lane).await?;
     let rows = sqlx::query(
         "SELECT a.customer, a.day, a.meter, a.grp, a.state, a.first, a.last, a.touched, CASE WHEN w.deep THEN a.hours END, w.place FROM UNNEST($2::text[], $3::bigint[], $4::bigint[], $5::boolean[]) WITH ORDINALITY AS w (customer, first, last, deep, place) JOIN aggregate a ON a.lane_id = $1 AND a.customer = w.customer AND a.day >= w.first AND a.day < w.last WHERE a.meter = ANY($6)",
@@ -89,7 +91,7 @@ pub(super) async fn touched(
     .bind(&customers)
     .bind(&befores)
     .bind(&afters)
-    .fetch_all(&store.pool)
+    .fetch_all(&mut *store.on(lane).await?)
     .await
     .map_err(store_error)?;
     let mut touched = vec![false; wanted.len()];

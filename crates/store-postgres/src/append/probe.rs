@@ -64,7 +64,7 @@ pub(crate) async fn probe(
         return Ok(());
     }
     let found = sqlx::query(
-        "SELECT key, lane_id, position, recorded_at, leaf FROM usage_event WHERE key = ANY($1)",
+        "SELECT key, lane_id, position, recorded_at, leaf FROM ledger_event WHERE key = ANY($1)",
     )
     .bind(&keys)
     .fetch_all(&mut *connection)
@@ -147,7 +147,7 @@ pub(crate) async fn targets(
     let lanes: Vec<i64> = stored.iter().map(|row| row.lane.0).collect();
     let positions: Vec<i64> = stored.iter().map(|row| signed(row.position)).collect();
     let corrections = sqlx::query(
-        "SELECT lane_id, position, leaf, recorded_at, time, target, customer, type, source, id, quantity::text, body FROM usage_event WHERE target IS NOT NULL AND (lane_id, target) IN (SELECT * FROM UNNEST($1::bigint[], $2::bigint[])) ORDER BY lane_id, position",
+        "SELECT lane_id, position, leaf, recorded_at, time, target, customer, type, source, id, quantity::text, body FROM ledger_event WHERE target IS NOT NULL AND (lane_id, target) IN (SELECT * FROM UNNEST($1::bigint[], $2::bigint[])) ORDER BY lane_id, position",
     )
     .bind(&lanes)
     .bind(&positions)

@@ -13,11 +13,12 @@ use counterfoil_store::{
 };
 use sqlx::Row;
 
-use crate::fixture::{store, trusting_store};
+use crate::fixture::{app_store, store, trusting_store};
 
-/// Runs a promise against fresh databases: keys are looked up first, or found taken by the index.
+/// Runs a promise against fresh databases: keys are looked up first, or found taken by the index; and
+/// as the role of the program in production, behind row-level security.
 async fn on<F: Future<Output = ()>>(promise: impl Fn(Arc<dyn Store>) -> F) {
-    for store in [store().await, trusting_store().await] {
+    for store in [store().await, trusting_store().await, app_store().await] {
         promise(Arc::new(store.clone())).await;
         store.close().await;
     }

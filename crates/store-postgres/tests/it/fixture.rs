@@ -34,6 +34,28 @@ pub(crate) async fn trusting_store() -> PostgresStore {
     PostgresStore::connect(&database().await, options).await.unwrap()
 }
 
+/// The URL for somebody who may log in as `role`, and is nothing more.
+pub(crate) async fn as_role(url: &str, role: &str) -> String {
+    static MADE: tokio::sync::Mutex<BTreeSet<String>> =
+        tokio::sync::Mutex::const_new(BTreeSet::new());
+    let login = format!("{role}_login");
+    let mut made = MADE.lock().await;
+    if made.insert(login.clone()) {
+        let mut owner = PgConnection::connect(url).await.unwrap();
+        let sql = format!(
+            "DO $$ BEGIN CREATE ROLE {login} LOGIN IN ROLE {role}; EXCEPTION WHEN duplicate_object THEN NULL; END $$"
+        );
+        sqlx::raw_sql(sqlx::AssertSqlSafe(sql)).execute(&mut owner).await.unwrap();
+    }
+    let (_, rest) = url.split_once('@').unwrap();
+    format!("postgres://{login}@{rest}")
+}
+
+/// A store over a fresh database, as the program is to be connected in production.
+pub(crate) async fn app_store() -> PostgresStore {
+    connect(&as_role(&database().await, "counterfoil_app").await).await
+}
+
 /// A store over a fresh database.
 pub(crate) async fn store() -> PostgresStore {
     connect(&database().await).await

@@ -5,6 +5,7 @@
 //! |---|---|
 //! | `contract` | one test per promise of the contract suite |
 //! | `postgres` | schema, settings, errors, other programs |
+//! | `roles` | what each role may, row-level security, what `doctor` finds |
 //! | `races` | many writers, readers, projectors and finalizers at once |
 //! | `cuts` | connections that break before and after COMMIT, a server that is killed |
 
@@ -15,3 +16,4 @@ mod cuts;
 mod fixture;
 mod postgres;
 mod races;
+mod roles;
