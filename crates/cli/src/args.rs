@@ -170,6 +170,8 @@ pub(crate) enum Command {
     /// Bring the schema of the store up to this program's. Every command does; this one does
     /// nothing else.
     Migrate,
+    /// Shard the ledger by lane over a Citus cluster; needs the citus extension in the database.
+    Distribute,
     /// Check this installation.
     Doctor,
 }

@@ -5,6 +5,7 @@ mod backtest;
 mod calendar;
 mod credit_note;
 mod customer;
+mod distribute;
 mod doctor;
 mod grant;
 mod ingest;
@@ -65,6 +66,9 @@ pub(crate) async fn dispatch(args: Args, out: &mut Out) -> Result<Verdict, CliEr
     if matches!(args.command, Command::Migrate) {
         return migrate::run(&config, out).await;
     }
+    if matches!(args.command, Command::Distribute) {
+        return distribute::run(&config, out).await;
+    }
     let (engine, store) = context::engine(&config).await?;
     let verdict = with_store(args.command, &engine, &config, out).await;
     // Leaves one tidy file behind, whatever the command did.
@@ -104,6 +108,8 @@ async fn with_store(
         Command::Rebuild { check } => rebuild::run(engine, check, out).await,
         Command::Verify => rebuild::verify(engine, out).await,
         Command::Doctor => doctor::run(engine, config, out).await,
-        Command::Quickstart | Command::Migrate | Command::Price(_) => Ok(Verdict::Done),
+        Command::Quickstart | Command::Migrate | Command::Distribute | Command::Price(_) => {
+            Ok(Verdict::Done)
+        }
     }
 }

@@ -397,8 +397,18 @@ async fn try_project(store: &PostgresStore, projection: &Projection) -> Result<(
 async fn advance(tx: &mut PgConnection, projection: &Projection) -> Result<(), StepError> {
     let meters: BTreeSet<&str> = projection.meters.iter().map(MeterKey::as_str).collect();
     let meters: Vec<&str> = meters.into_iter().collect();
+    if projection.from == 0 {
+        // Those that were never projected stand at 0; what comes next finds them there.
+        sqlx::query(
+            "INSERT INTO projection (lane_id, meter, position) SELECT $1, m.meter, 0 FROM UNNEST($2::text[]) AS m (meter) ON CONFLICT (lane_id, meter) DO NOTHING",
+        )
+        .bind(projection.lane.0)
+        .bind(&meters)
+        .execute(&mut *tx)
+        .await?;
+    }
     let moved = sqlx::query(
-        "INSERT INTO projection (lane_id, meter, position) SELECT $1, m.meter, $4 FROM UNNEST($2::text[]) AS m (meter) WHERE $3 = 0 OR EXISTS (SELECT 1 FROM projection p WHERE p.lane_id = $1 AND p.meter = m.meter) ON CONFLICT (lane_id, meter) DO UPDATE SET position = excluded.position WHERE projection.position = $3 RETURNING meter",
+        "UPDATE projection SET position = $4 WHERE lane_id = $1 AND meter = ANY($2) AND position = $3 RETURNING meter",
     )
     .bind(projection.lane.0)
     .bind(&meters)

@@ -95,14 +95,40 @@ impl Batch {
     }
 }
 
-/// Appends `batch`; see the module header.
+/// Appends `batch`; see the module header. Where the ledger is sharded, lane by lane: a transaction
+/// over several shards would need two phases.
 pub(crate) async fn append(
     store: &PostgresStore,
     tenant: &Tenant,
     batch: &[Pending],
     now: Timestamp,
 ) -> Result<Vec<Receipt>, StoreError> {
-    let mut batch = Batch { staged: Staged::new(tenant, batch, now)?, taken: Taken::new() };
+    if !store.sharded {
+        return append_at_once(store, tenant, batch, now, tenant.number).await;
+    }
+    let mut lanes: BTreeMap<LaneId, Vec<(usize, Pending)>> = BTreeMap::new();
+    for (at, pending) in batch.iter().enumerate() {
+        lanes.entry(pending.lane).or_default().push((at, pending.clone()));
+    }
+    let mut receipts: BTreeMap<usize, Receipt> = BTreeMap::new();
+    for (lane, part) in lanes {
+        let (places, part): (Vec<usize>, Vec<Pending>) = part.into_iter().unzip();
+        let part = append_at_once(store, tenant, &part, now, lane.0).await?;
+        receipts.extend(places.into_iter().zip(part));
+    }
+    Ok(receipts.into_values().collect())
+}
+
+/// Appends a batch in one transaction, with what else waits in the same queue.
+async fn append_at_once(
+    store: &PostgresStore,
+    tenant: &Tenant,
+    batch: &[Pending],
+    now: Timestamp,
+    queue: i64,
+) -> Result<Vec<Receipt>, StoreError> {
+    let mut batch =
+        Batch { staged: Staged::new(tenant, batch, now, store.sharded)?, taken: Taken::new() };
     if store.queues.caution.take() {
         look_up(store, &mut batch).await?;
         if !batch.taken.is_empty() {
@@ -114,7 +140,7 @@ pub(crate) async fn append(
         let nothing = HashMap::new();
         return Plan::new(Heads::none(), &[]).add(&batch.staged, &batch.taken, &nothing);
     }
-    queue::submit(store, tenant.number, batch).await
+    queue::submit(store, queue, batch).await
 }
 
 /// Looks up which keys of a batch are taken, without a lock.
@@ -189,6 +215,9 @@ async fn try_write(
 
 /// Locks the heads of lanes, in lane order, so that two processes cannot wait for each other.
 async fn lock(tx: &mut PgConnection, lanes: Vec<i64>) -> Result<Heads, StepError> {
+    if lanes.is_empty() {
+        return Ok(Heads::none());
+    }
     let rows = sqlx::query(
         "SELECT lane_id, position, recorded_at FROM lane WHERE lane_id = ANY($1) ORDER BY lane_id FOR UPDATE",
     )
@@ -207,7 +236,9 @@ async fn lock(tx: &mut PgConnection, lanes: Vec<i64>) -> Result<Heads, StepError
 fn taken(error: sqlx::Error) -> StepError {
     let constraint = error.as_database_error().and_then(|error| error.constraint());
     match (is_unique_violation(&error), constraint) {
-        (true, Some("usage_event_key")) => StepError::Again(store_error(error)),
+        (true, Some(name)) if name.starts_with("usage_event_key") => {
+            StepError::Again(store_error(error))
+        }
         (true, _) => {
             let why = format!("its head lies before its last row ({error})");
             StoreError::corrupt("lane", "of an appended event", why).into()
@@ -245,5 +276,5 @@ pub(crate) async fn row_by_key(
     key: &Digest,
 ) -> Result<Option<counterfoil_ledger::StoredEvent>, StoreError> {
     let key = Uuid::from_bytes(key.prefix16());
-    Ok(probe::by_keys(&mut *store.on(tenant).await?, &[key]).await?.pop())
+    Ok(probe::by_keys(&mut *store.on(tenant).await?, &[key], None).await?.pop())
 }

@@ -100,7 +100,13 @@ async fn rights(store: &PostgresStore, user: &str) -> Result<Vec<Finding>, Store
             missing.join(", ")
         )));
     }
-    let open: Vec<String> = get(&row, 2)?;
+    let mut open: Vec<String> = get(&row, 2)?;
+    if store.sharded {
+        // Citus takes no policies with subqueries; the wall stands around the coordinator's tables.
+        open.retain(|table| {
+            !["aggregate", "aggregate_member", "lane", "projection"].contains(&table.as_str())
+        });
+    }
     if !open.is_empty() {
         findings.push(Finding::grave(format!(
             "row-level security is off for {}; run as the owner of the tables: SELECT secure_tenants()",

@@ -11,6 +11,7 @@
 //! | `append/plan` | positions, receipts and rows, worked out in memory under the lane locks |
 //! | `append/copy` | the binary `COPY` format |
 //! | `append/queue` | group commit: batches that wait become one transaction |
+//! | `distribute` | sharding by lane with Citus |
 //! | `examine` | what `doctor` looks at: settings, clocks, rights |
 //! | `scope` | which tenant a connection works for, where row-level security holds |
 //! | `ledger`, `aggregates`, `catalog`, `invoices`, `runs`, `journal`, `documents`, `leases` | one port each |
@@ -28,6 +29,7 @@ mod aggregates;
 mod append;
 mod catalog;
 mod commit;
+mod distribute;
 mod documents;
 mod error;
 mod examine;
@@ -43,4 +45,5 @@ mod scope;
 #[cfg(feature = "testing")]
 pub mod testing;
 
+pub use distribute::Distributed;
 pub use open::{PostgresOptions, PostgresStore};

@@ -11,6 +11,7 @@ use sqlx::{
 
 use crate::{
     append::Queues,
+    distribute::is_sharded,
     error::store_error,
     scope::{Numbers, is_walled},
 };
@@ -58,6 +59,8 @@ pub struct PostgresStore {
     /// Whether row-level security holds for us.
     pub(crate) walled: bool,
     pub(crate) numbers: Arc<Numbers>,
+    /// Whether the ledger is sharded by lane.
+    pub(crate) sharded: bool,
     place: Arc<str>,
 }
 
@@ -84,11 +87,12 @@ impl PostgresStore {
         check_version(&first)?;
         migrate(&mut first).await?;
         let walled = is_walled(&mut first).await?;
+        let sharded = is_sharded(&mut first).await?;
         first.close().await.map_err(store_error)?;
         let queues = Queues::new(options.waiting_events, options.probed_batches);
         let pool = pool(connect, options).await.map_err(located)?;
         let (queues, numbers) = (Arc::new(queues), Arc::default());
-        Ok(Self { pool, queues, walled, numbers, place })
+        Ok(Self { pool, queues, walled, numbers, sharded, place })
     }
 
     /// Host, port and database, without user and password.

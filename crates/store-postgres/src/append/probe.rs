@@ -63,13 +63,18 @@ pub(crate) async fn probe(
     if keys.is_empty() {
         return Ok(());
     }
-    let found = sqlx::query(
-        "SELECT key, lane_id, position, recorded_at, leaf FROM ledger_event WHERE key = ANY($1)",
-    )
-    .bind(&keys)
-    .fetch_all(&mut *connection)
-    .await
-    .map_err(store_error)?;
+    let query = match batch.lane {
+        None => sqlx::query(
+            "SELECT key, lane_id, position, recorded_at, leaf FROM ledger_event WHERE key = ANY($1)",
+        )
+        .bind(&keys),
+        Some(lane) => sqlx::query(
+            "SELECT key, lane_id, position, recorded_at, leaf FROM ledger_event WHERE key = ANY($1) AND lane_id = $2",
+        )
+        .bind(&keys)
+        .bind(lane),
+    };
+    let found = query.fetch_all(&mut *connection).await.map_err(store_error)?;
     if found.is_empty() {
         return Ok(());
     }
@@ -99,7 +104,7 @@ pub(crate) async fn probe(
         }
     }
     others.retain(|key| !taken.contains_key(key.as_bytes()));
-    for row in by_keys(connection, &others).await? {
+    for row in by_keys(connection, &others, batch.lane).await? {
         let identity = key_hash(&batch.tenant, &row.event.source, &row.event.id);
         let content = content_hash(&batch.tenant, &row.event);
         let known = Known { lane: row.lane, position: row.position, identity, content };
@@ -108,19 +113,22 @@ pub(crate) async fn probe(
     Ok(())
 }
 
-/// The rows with these keys.
+/// The rows with these keys, in one lane where the ledger is sharded.
 pub(crate) async fn by_keys(
     executor: impl PgExecutor<'_>,
     keys: &[Uuid],
+    lane: Option<i64>,
 ) -> Result<Vec<StoredEvent>, StoreError> {
     if keys.is_empty() {
         return Ok(Vec::new());
     }
-    let found = sqlx::query(event_query!("WHERE key = ANY($1)"))
-        .bind(keys)
-        .fetch_all(executor)
-        .await
-        .map_err(store_error)?;
+    let query = match lane {
+        None => sqlx::query(event_query!("WHERE key = ANY($1)")).bind(keys),
+        Some(lane) => {
+            sqlx::query(event_query!("WHERE key = ANY($1) AND lane_id = $2")).bind(keys).bind(lane)
+        }
+    };
+    let found = query.fetch_all(executor).await.map_err(store_error)?;
     found.iter().map(rows::event).collect()
 }
 
@@ -143,7 +151,7 @@ pub(crate) async fn targets(
         .filter_map(|at| batch.target(at))
         .map(|key| Uuid::from_bytes(key.prefix16()))
         .collect();
-    let stored = by_keys(&mut *tx, &keys).await?;
+    let stored = by_keys(&mut *tx, &keys, batch.lane).await?;
     let lanes: Vec<i64> = stored.iter().map(|row| row.lane.0).collect();
     let positions: Vec<i64> = stored.iter().map(|row| signed(row.position)).collect();
     let corrections = sqlx::query(

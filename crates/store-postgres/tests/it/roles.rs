@@ -240,3 +240,12 @@ async fn what_doctor_finds_on_a_server() {
     assert!(told(&findings, "row-level security is off for setting"), "{findings:?}");
     assert!(!told(&findings, "grant_roles") && !told(&findings, "connected as"), "{findings:?}");
 }
+
+#[tokio::test]
+async fn distributing_without_citus_says_what_is_needed_and_changes_nothing() {
+    let fixture = Fixture::new().await;
+    let error = fixture.store.distribute().await.unwrap_err();
+    assert!(error.to_string().contains("CREATE EXTENSION citus"), "{error}");
+    assert!(!fixture.intruder_store().await.is_sharded());
+    fixture.append(0, 3).await.unwrap();
+}
