@@ -13,6 +13,7 @@ mod finance;
 mod formats;
 mod harness;
 mod on_postgres;
+mod projectors;
 mod quickstart;
 mod real_trace;
 mod reports;

@@ -3,6 +3,7 @@
 //! in the same run; nothing here gates a test.
 
 mod figure;
+mod ingest_naive;
 mod ingest_postgres;
 mod ingest_sqlite;
 mod month;
@@ -18,6 +19,7 @@ pub(crate) fn run(name: &str, rest: &[&str]) -> Outcome<String> {
     let size = rest.first().map(|size| size.parse::<u64>()).transpose()?;
     match name {
         "ingest-postgres" => ingest_postgres::run(size.unwrap_or(1_000_000)),
+        "ingest-naive" => ingest_naive::run(size.unwrap_or(100_000)),
         "ingest-sqlite" => ingest_sqlite::run(size.unwrap_or(300_000)),
         "rate" => rate::run(size.unwrap_or(2_000_000)),
         "rebuild" => rebuild::run(size.unwrap_or(500_000), Kind::Sqlite),

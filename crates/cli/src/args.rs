@@ -153,6 +153,16 @@ pub(crate) enum Command {
         after_help = "Examples:\n  counterfoil report revenue --by customer --from 2026-10 --to 2026-12\n  counterfoil report ageing --csv\n  counterfoil report reconciliation --from 2026-10 --to 2026-10"
     )]
     Report(Report),
+    /// Project what was ingested into aggregates. Several may run at once and share the lanes.
+    #[command(after_help = "Example:\n  counterfoil project --holder worker-1")]
+    Project {
+        /// Name of this projector; no two at once may have the same [default: machine and process].
+        #[arg(long)]
+        holder: Option<String>,
+        /// Seconds after which a projector that gives no sign of life loses its lanes.
+        #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..=3_600))]
+        lease: u32,
+    },
     /// Rebuild aggregates from the ledger, or prove that they equal it.
     Rebuild {
         /// Change nothing: fold the whole ledger and compare.
@@ -176,6 +186,8 @@ pub(crate) enum Command {
     /// Bring the schema of the store up to this program's. Every command does; this one does
     /// nothing else.
     Migrate,
+    /// Shard the ledger by lane over a Citus cluster; needs the citus extension in the database.
+    Distribute,
     /// Check this installation.
     Doctor,
     /// The HTTP service: events in, usage, quotas, invoices out.

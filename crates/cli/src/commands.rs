@@ -6,6 +6,7 @@ mod backtest;
 mod calendar;
 mod credit_note;
 mod customer;
+mod distribute;
 mod doctor;
 mod grant;
 mod ingest;
@@ -15,6 +16,7 @@ mod migrate;
 mod payment;
 mod price;
 mod pricing;
+mod project;
 mod quickstart;
 mod rebuild;
 mod recover;
@@ -75,6 +77,9 @@ pub(crate) async fn dispatch(args: Args, out: &mut Out) -> Result<Verdict, CliEr
     }
     if let Command::Serve(serve) = &args.command {
         return serve::run(&config, serve, out).await;
+    }
+    if matches!(args.command, Command::Distribute) {
+        return distribute::run(&config, out).await;
     }
     let (engine, store) = context::engine(&config).await?;
     let verdict = match &args.command {
@@ -167,6 +172,7 @@ async fn with_store(
         }
         Command::Backtest(backtest) => backtest::run(engine, &backtest, out).await,
         Command::Report(report) => report::run(engine, &report, out).await,
+        Command::Project { holder, lease } => project::run(engine, holder, lease, out).await,
         Command::Rebuild { check } => rebuild::run(engine, check, out).await,
         Command::Verify => rebuild::verify(engine, out).await,
         Command::Archive(command) => archive::run(engine, config, command, out).await,
@@ -175,6 +181,7 @@ async fn with_store(
         Command::Key(command) => key::run(engine, command, out).await,
         Command::Quickstart
         | Command::Migrate
+        | Command::Distribute
         | Command::Backup { .. }
         | Command::Price(_)
         | Command::Serve(_)

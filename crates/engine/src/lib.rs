@@ -5,7 +5,7 @@
 //! |---|---|
 //! | [`ingest`] | events into the ledger, with receipts |
 //! | [`events`], [`backfill`] | listing events, telling why one is (not) billed; loading history |
-//! | [`project`] | ledger into aggregates, incrementally |
+//! | [`project`], [`share`] | ledger into aggregates, incrementally; several projectors at once |
 //! | [`usage`] | exact usage of a customer in any period, tail included |
 //! | [`series`] | usage over time, by property, by customer |
 //! | [`entitlements`] | what plans give besides usage; retired price books |
@@ -61,6 +61,7 @@ pub mod report;
 pub mod reports;
 pub mod run;
 pub mod series;
+pub mod share;
 pub mod statements;
 pub mod tax;
 pub mod test_clock;

@@ -9,7 +9,7 @@ use counterfoil_ledger::{Effective, LaneId, StoredEvent, effective_as_of, standi
 use counterfoil_metering::{
     BucketKey, ChunkDelta, Delta, EVENTS_METER, Level, Meter, MeterIndex, State, fold,
 };
-use counterfoil_store::{Bucket, MemberDelta, Projection, StoreError};
+use counterfoil_store::{Bucket, Fence, MemberDelta, Projection, StoreError};
 use counterfoil_types::{CustomerId, MeterKey, Timestamp};
 
 use crate::{Books, Engine, EngineError};
@@ -22,6 +22,16 @@ pub const CHUNK: u32 = 20_000;
 pub struct Progress {
     /// Ledger rows projected.
     pub rows: u64,
+}
+
+/// What a lane is to be projected next.
+pub(crate) struct Step {
+    /// The meters that stand least far.
+    pub(crate) keys: Vec<MeterKey>,
+    /// Where they stand.
+    pub(crate) from: u64,
+    /// Up to where they advance together.
+    pub(crate) upto: u64,
 }
 
 /// The meters of a lane by where they stand, the engine's own included.
@@ -68,15 +78,11 @@ impl Engine {
     pub async fn project_lane(&self, books: &Books, lane: LaneId) -> Result<Progress, EngineError> {
         let mut progress = Progress::default();
         loop {
-            let heads = self.store.heads(&self.tenant).await?;
-            let head = heads.iter().find(|head| head.lane == lane).map_or(0, |head| head.position);
-            let cohorts = cohorts(self, books, lane).await?;
-            let Some((from, keys)) = cohorts.iter().next() else { return Ok(progress) };
-            if *from >= head {
+            let head = self.head_of(lane).await?;
+            let Some(Step { keys, from, upto }) = self.next_step(books, lane, head).await? else {
                 return Ok(progress);
-            }
-            let next = cohorts.keys().nth(1).copied().unwrap_or(head).min(head);
-            match self.project_chunk(books, lane, keys, *from, next).await {
+            };
+            match self.project_chunk(books, lane, &keys, (from, upto), None).await {
                 Ok(rows) => progress.rows += rows,
                 // Another projector was faster; look again where things stand.
                 Err(EngineError::Store(StoreError::Conflict { .. })) => {}
@@ -85,13 +91,34 @@ impl Engine {
         }
     }
 
-    async fn project_chunk(
+    /// The last position of a lane.
+    pub(crate) async fn head_of(&self, lane: LaneId) -> Result<u64, EngineError> {
+        let heads = self.store.heads(&self.tenant).await?;
+        Ok(heads.iter().find(|head| head.lane == lane).map_or(0, |head| head.position))
+    }
+
+    /// What a lane with this head is to be projected next; `None` when it is.
+    pub(crate) async fn next_step(
+        &self,
+        books: &Books,
+        lane: LaneId,
+        head: u64,
+    ) -> Result<Option<Step>, EngineError> {
+        let mut cohorts = cohorts(self, books, lane).await?;
+        let Some((from, keys)) = cohorts.pop_first() else { return Ok(None) };
+        let upto = cohorts.keys().next().copied().unwrap_or(head).min(head);
+        Ok((from < head).then_some(Step { keys, from, upto }))
+    }
+
+    /// Projects rows of a lane for meters that stand at `from`, a chunk at most, under a fence where
+    /// one is given.
+    pub(crate) async fn project_chunk(
         &self,
         books: &Books,
         lane: LaneId,
         keys: &[MeterKey],
-        from: u64,
-        upto: u64,
+        (from, upto): (u64, u64),
+        fence: Option<Fence>,
     ) -> Result<u64, EngineError> {
         let rows = self.rows(lane, from, upto, None, CHUNK).await?;
         let Some(to) = rows.last().map(|row| row.position) else {
@@ -117,7 +144,8 @@ impl Engine {
             }
         }
         let (buckets, members) = self.merge(&index, lane, delta, (from, to)).await?;
-        let projection = Projection { lane, meters: keys.to_vec(), from, to, buckets, members };
+        let meters = keys.to_vec();
+        let projection = Projection { lane, meters, from, to, buckets, members, fence };
         self.store.project(&projection).await?;
         Ok(rows.len() as u64)
     }

@@ -12,6 +12,7 @@
 
 mod compute;
 mod finalize;
+mod page;
 mod plan;
 
 use counterfoil_invoicing::{Bounds, ItemStatus, Run, RunItem, RunState, RunTotals};

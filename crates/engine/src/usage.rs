@@ -20,7 +20,7 @@ use counterfoil_rating::{Cell, Usage};
 use counterfoil_types::{CustomerId, Exact, ExactError, MeterKey, Period};
 
 pub use read::LaneView;
-pub(crate) use read::Request;
+pub(crate) use read::{Request, wanted_over};
 
 /// Usage of one meter in one period, by group.
 #[derive(Clone, Debug, Default)]

@@ -173,11 +173,13 @@ impl AccessStore for PostgresStore {
         &self,
         prefix: &str,
     ) -> Result<Option<(TenantId, ApiKey)>, StoreError> {
-        let row = sqlx::query(key_query!("WHERE k.prefix = $1"))
-            .bind(prefix)
-            .fetch_optional(&self.pool)
-            .await
-            .map_err(store_error)?;
+        let row = sqlx::query(
+            "SELECT id, prefix, digest, name, scopes, customer, created_at, expires_at, revoked_at, last_used_at, tenant FROM find_api_key($1)",
+        )
+        .bind(prefix)
+        .fetch_optional(&self.pool)
+        .await
+        .map_err(store_error)?;
         row.map(|row| {
             let tenant: &str = get(&row, 10)?;
             let tenant = TenantId::new(tenant)
@@ -201,7 +203,7 @@ impl AccessStore for PostgresStore {
         .bind(after.unwrap_or_default())
         .bind(prefix)
         .bind(i64::from(limit))
-        .fetch_all(&self.pool)
+        .fetch_all(&mut *self.on(tenant).await?)
         .await
         .map_err(store_error)?;
         rows.iter().map(api_key).collect()
@@ -213,7 +215,7 @@ impl AccessStore for PostgresStore {
         )
         .bind(tenant.as_str())
         .bind(key)
-        .fetch_optional(&self.pool)
+        .fetch_optional(&mut *self.on(tenant).await?)
         .await
         .map_err(store_error)?;
         row.map(|row| {
@@ -247,7 +249,7 @@ impl AccessStore for PostgresStore {
         .bind(tenant.as_str())
         .bind(signed(after))
         .bind(i64::from(limit))
-        .fetch_all(&self.pool)
+        .fetch_all(&mut *self.on(tenant).await?)
         .await
         .map_err(store_error)?;
         rows.iter()

@@ -5,13 +5,16 @@
 //! Projecting: the watermarks are moved first, and their row locks held to the end. So of two
 //! projectors of one step the second waits, finds the watermark moved and writes nothing.
 
+mod among;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use async_trait::async_trait;
 use counterfoil_ledger::LaneId;
 use counterfoil_metering::{BucketKey, GroupKey, Level, State};
 use counterfoil_store::{
-    AggregateStore, Bucket, MemberDelta, Projection, StoreError,
+    AggregateStore, Bucket, MemberDelta, Projection, StoreError, TouchWanted, UsageRead,
+    UsageWanted,
     hours::{Hours, day_of},
 };
 use counterfoil_types::{CustomerId, MeterKey, Period, Timestamp};
@@ -19,6 +22,7 @@ use sqlx::{PgConnection, PgExecutor, postgres::PgRow};
 
 use crate::{
     error::{StepError, commit_error, store_error},
+    leases,
     open::PostgresStore,
     rows::{self, get, signed, unsigned},
 };
@@ -46,12 +50,18 @@ impl Day {
         let customer: &str = get(row, 0)?;
         let start = Timestamp::from_micros(get(row, 1)?);
         let meter: &str = get(row, 2)?;
-        let place = format!("{customer} {meter} {start}");
-        let damage = |error: String| StoreError::corrupt("aggregate", &place, error);
+        let damage = |error: String| {
+            StoreError::corrupt("aggregate", format!("{customer} {meter} {start}"), error)
+        };
         let group: String = get(row, 3)?;
-        let state: State = rows::json("aggregate", &place, get(row, 4)?)?;
+        let state: State =
+            serde_json::from_str(get(row, 4)?).map_err(|error| damage(error.to_string()))?;
+        let hours = match get::<Option<&str>>(row, 8)? {
+            None => Hours::default(),
+            Some(text) => serde_json::from_str(text).map_err(|error| damage(error.to_string()))?,
+        };
         Ok(Self {
-            hours: rows::json("aggregate", &place, get(row, 8)?)?,
+            hours,
             bucket: Bucket {
                 key: BucketKey {
                     meter: MeterKey::new(meter).map_err(|error| damage(error.to_string()))?,
@@ -97,6 +107,26 @@ impl<'a> Keys<'a> {
     }
 }
 
+/// How far each meter is projected.
+async fn progress(
+    executor: impl PgExecutor<'_>,
+    lane: LaneId,
+) -> Result<Vec<(MeterKey, u64)>, StoreError> {
+    let rows = sqlx::query("SELECT meter, position FROM projection WHERE lane_id = $1")
+        .bind(lane.0)
+        .fetch_all(executor)
+        .await
+        .map_err(store_error)?;
+    rows.iter()
+        .map(|row| {
+            let meter: &str = get(row, 0)?;
+            let meter = MeterKey::new(meter)
+                .map_err(|error| StoreError::corrupt("projection", lane, error))?;
+            Ok((meter, unsigned(get(row, 1)?)))
+        })
+        .collect()
+}
+
 /// The stored rows with these keys.
 async fn days(
     executor: impl PgExecutor<'_>,
@@ -120,19 +150,7 @@ async fn days(
 #[async_trait]
 impl AggregateStore for PostgresStore {
     async fn progress(&self, lane: LaneId) -> Result<Vec<(MeterKey, u64)>, StoreError> {
-        let rows = sqlx::query("SELECT meter, position FROM projection WHERE lane_id = $1")
-            .bind(lane.0)
-            .fetch_all(&self.pool)
-            .await
-            .map_err(store_error)?;
-        rows.iter()
-            .map(|row| {
-                let meter: &str = get(row, 0)?;
-                let meter = MeterKey::new(meter)
-                    .map_err(|error| StoreError::corrupt("projection", lane, error))?;
-                Ok((meter, unsigned(get(row, 1)?)))
-            })
-            .collect()
+        progress(&mut *self.on(lane).await?, lane).await
     }
 
     async fn buckets(&self, lane: LaneId, keys: &[BucketKey]) -> Result<Vec<Bucket>, StoreError> {
@@ -141,7 +159,7 @@ impl AggregateStore for PostgresStore {
             wanted.entry(day_of(key)).or_default().push(key);
         }
         let mut found = Vec::with_capacity(keys.len());
-        for day in days(&self.pool, lane, &Keys::of(wanted.keys())).await? {
+        for day in days(&mut *self.on(lane).await?, lane, &Keys::of(wanted.keys())).await? {
             for key in wanted.get(&day.bucket.key).into_iter().flatten() {
                 match key.level {
                     Level::Day => found.push(day.bucket.clone()),
@@ -197,7 +215,7 @@ impl AggregateStore for PostgresStore {
         .bind(meter.map(MeterKey::as_str))
         .bind(&starts)
         .bind(&ends)
-        .fetch_all(&self.pool)
+        .fetch_all(&mut *self.on(lane).await?)
         .await
         .map_err(store_error)?;
         let all = rows.iter().map(Day::read).collect::<Result<Vec<_>, _>>()?;
@@ -214,6 +232,15 @@ impl AggregateStore for PostgresStore {
         Ok(found)
     }
 
+    async fn usage_among(
+        &self,
+        lane: LaneId,
+        meters: &[MeterKey],
+        wanted: &[UsageWanted],
+    ) -> Result<UsageRead, StoreError> {
+        among::usage(self, lane, meters, wanted).await
+    }
+
     async fn meter_buckets(
         &self,
         lane: LaneId,
@@ -227,7 +254,7 @@ impl AggregateStore for PostgresStore {
         .bind(meter.as_str())
         .bind(hours.start.bucket(Level::Day.micros()).micros())
         .bind(hours.end.micros())
-        .fetch_all(&self.pool)
+        .fetch_all(&mut *self.on(lane).await?)
         .await
         .map_err(store_error)?;
         let mut found = Vec::new();
@@ -252,7 +279,7 @@ impl AggregateStore for PostgresStore {
         .bind(meter.as_str())
         .bind(hours.start.micros())
         .bind(hours.end.micros())
-        .fetch_all(&self.pool)
+        .fetch_all(&mut *self.on(lane).await?)
         .await
         .map_err(store_error)?;
         rows.iter()
@@ -274,10 +301,18 @@ impl AggregateStore for PostgresStore {
         .bind(customer.as_str())
         .bind(before.micros())
         .bind(signed(after))
-        .fetch_one(&self.pool)
+        .fetch_one(&mut *self.on(lane).await?)
         .await
         .map_err(store_error)?;
         get(&row, 0)
+    }
+
+    async fn touched_among(
+        &self,
+        lane: LaneId,
+        wanted: &[TouchWanted],
+    ) -> Result<Vec<bool>, StoreError> {
+        among::touched(self, lane, wanted).await
     }
 
     async fn all_buckets(
@@ -296,7 +331,7 @@ impl AggregateStore for PostgresStore {
                 ))
                 .bind(lane.0)
                 .bind(i64::from(limit))
-                .fetch_all(&self.pool)
+                .fetch_all(&mut *self.on(lane).await?)
                 .await
             }
             Some(key) => {
@@ -309,7 +344,7 @@ impl AggregateStore for PostgresStore {
                 .bind(key.meter.as_str())
                 .bind(key.group.as_str())
                 .bind(i64::from(limit) + 1)
-                .fetch_all(&self.pool)
+                .fetch_all(&mut *self.on(lane).await?)
                 .await
             }
         };
@@ -336,7 +371,7 @@ impl AggregateStore for PostgresStore {
     }
 
     async fn forget(&self, lane: LaneId) -> Result<(), StoreError> {
-        let mut tx = self.begin().await.map_err(store_error)?;
+        let mut tx = self.begin_on(lane).await?;
         for sql in [
             "DELETE FROM projection WHERE lane_id = $1",
             "DELETE FROM aggregate WHERE lane_id = $1",
@@ -349,7 +384,8 @@ impl AggregateStore for PostgresStore {
 }
 
 async fn try_project(store: &PostgresStore, projection: &Projection) -> Result<(), StepError> {
-    let mut tx = store.begin().await?;
+    let mut tx = store.begin_on(projection.lane).await?;
+    leases::hold(&mut tx, projection.fence.as_ref()).await?;
     advance(&mut tx, projection).await?;
     write_days(&mut tx, projection).await?;
     write_members(&mut tx, projection).await?;
@@ -361,8 +397,18 @@ async fn try_project(store: &PostgresStore, projection: &Projection) -> Result<(
 async fn advance(tx: &mut PgConnection, projection: &Projection) -> Result<(), StepError> {
     let meters: BTreeSet<&str> = projection.meters.iter().map(MeterKey::as_str).collect();
     let meters: Vec<&str> = meters.into_iter().collect();
+    if projection.from == 0 {
+        // Those that were never projected stand at 0; what comes next finds them there.
+        sqlx::query(
+            "INSERT INTO projection (lane_id, meter, position) SELECT $1, m.meter, 0 FROM UNNEST($2::text[]) AS m (meter) ON CONFLICT (lane_id, meter) DO NOTHING",
+        )
+        .bind(projection.lane.0)
+        .bind(&meters)
+        .execute(&mut *tx)
+        .await?;
+    }
     let moved = sqlx::query(
-        "INSERT INTO projection (lane_id, meter, position) SELECT $1, m.meter, $4 FROM UNNEST($2::text[]) AS m (meter) WHERE $3 = 0 OR EXISTS (SELECT 1 FROM projection p WHERE p.lane_id = $1 AND p.meter = m.meter) ON CONFLICT (lane_id, meter) DO UPDATE SET position = excluded.position WHERE projection.position = $3 RETURNING meter",
+        "UPDATE projection SET position = $4 WHERE lane_id = $1 AND meter = ANY($2) AND position = $3 RETURNING meter",
     )
     .bind(projection.lane.0)
     .bind(&meters)

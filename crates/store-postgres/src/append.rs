@@ -32,7 +32,7 @@ use std::{
 
 use counterfoil_ledger::{LaneId, Receipt};
 use counterfoil_store::{Pending, Seen, StoreError, Tenant};
-use counterfoil_types::{Digest, Timestamp};
+use counterfoil_types::{Digest, TenantId, Timestamp};
 use sqlx::{PgConnection, Postgres, Transaction};
 use uuid::Uuid;
 
@@ -95,14 +95,40 @@ impl Batch {
     }
 }
 
-/// Appends `batch`; see the module header.
+/// Appends `batch`; see the module header. Where the ledger is sharded, lane by lane: a transaction
+/// over several shards would need two phases.
 pub(crate) async fn append(
     store: &PostgresStore,
     tenant: &Tenant,
     batch: &[Pending],
     now: Timestamp,
 ) -> Result<Vec<Receipt>, StoreError> {
-    let mut batch = Batch { staged: Staged::new(tenant, batch, now)?, taken: Taken::new() };
+    if !store.sharded {
+        return append_at_once(store, tenant, batch, now, tenant.number).await;
+    }
+    let mut lanes: BTreeMap<LaneId, Vec<(usize, Pending)>> = BTreeMap::new();
+    for (at, pending) in batch.iter().enumerate() {
+        lanes.entry(pending.lane).or_default().push((at, pending.clone()));
+    }
+    let mut receipts: BTreeMap<usize, Receipt> = BTreeMap::new();
+    for (lane, part) in lanes {
+        let (places, part): (Vec<usize>, Vec<Pending>) = part.into_iter().unzip();
+        let part = append_at_once(store, tenant, &part, now, lane.0).await?;
+        receipts.extend(places.into_iter().zip(part));
+    }
+    Ok(receipts.into_values().collect())
+}
+
+/// Appends a batch in one transaction, with what else waits in the same queue.
+async fn append_at_once(
+    store: &PostgresStore,
+    tenant: &Tenant,
+    batch: &[Pending],
+    now: Timestamp,
+    queue: i64,
+) -> Result<Vec<Receipt>, StoreError> {
+    let mut batch =
+        Batch { staged: Staged::new(tenant, batch, now, store.sharded)?, taken: Taken::new() };
     if store.queues.caution.take() {
         look_up(store, &mut batch).await?;
         if !batch.taken.is_empty() {
@@ -114,7 +140,7 @@ pub(crate) async fn append(
         let nothing = HashMap::new();
         return Plan::new(Heads::none(), &[]).add(&batch.staged, &batch.taken, &nothing);
     }
-    queue::submit(store, tenant.number, batch).await
+    queue::submit(store, queue, batch).await
 }
 
 /// Appends a customer's events if none of its came after what was seen. It goes by itself: what
@@ -126,7 +152,8 @@ pub(crate) async fn append_after(
     now: Timestamp,
     seen: &Seen,
 ) -> Result<Option<Vec<Receipt>>, StoreError> {
-    let mut batch = Batch { staged: Staged::new(tenant, batch, now)?, taken: Taken::new() };
+    let mut batch =
+        Batch { staged: Staged::new(tenant, batch, now, store.sharded)?, taken: Taken::new() };
     let mut last = StoreError::Unavailable("the batch was not tried".to_owned());
     for _ in 0..TRIES {
         match try_append_after(store, &mut batch, seen).await {
@@ -143,10 +170,10 @@ async fn try_append_after(
     batch: &mut Batch,
     seen: &Seen,
 ) -> Result<Option<Vec<Receipt>>, StepError> {
-    let mut tx = store.begin().await?;
+    let mut tx = store.begin_on(seen.lane).await?;
     let heads = lock(&mut tx, vec![seen.lane.0]).await?;
     let moved = sqlx::query(
-        "SELECT 1 FROM usage_event WHERE lane_id = $1 AND position > $2 AND customer = $3 LIMIT 1",
+        "SELECT 1 FROM ledger_event WHERE lane_id = $1 AND position > $2 AND customer = $3 LIMIT 1",
     )
     .bind(seen.lane.0)
     .bind(signed(seen.position))
@@ -163,7 +190,7 @@ async fn try_append_after(
 
 /// Looks up which keys of a batch are taken, without a lock.
 async fn look_up(store: &PostgresStore, batch: &mut Batch) -> Result<(), StoreError> {
-    let mut connection = store.pool.acquire().await.map_err(store_error)?;
+    let mut connection = store.on(&batch.staged.tenant).await?;
     probe(&mut connection, &batch.staged, &mut batch.taken).await
 }
 
@@ -192,7 +219,10 @@ async fn try_write(
     batches: &mut [Batch],
 ) -> Result<Vec<Vec<Receipt>>, StepError> {
     let lanes: BTreeSet<i64> = batches.iter().flat_map(Batch::lanes).collect();
-    let mut tx = store.begin().await?;
+    let Some(tenant) = batches.first().map(|batch| batch.staged.tenant.clone()) else {
+        return Ok(Vec::new());
+    };
+    let mut tx = store.begin_on(&tenant).await?;
     let heads = lock(&mut tx, lanes.into_iter().collect()).await?;
     store_rows(tx, heads, batches).await
 }
@@ -239,8 +269,13 @@ async fn store_rows(
 
 /// Locks the heads of lanes, in lane order, so that two processes cannot wait for each other.
 async fn lock(tx: &mut PgConnection, lanes: Vec<i64>) -> Result<Heads, StepError> {
+    if lanes.is_empty() {
+        return Ok(Heads::none());
+    }
+    // The check that holds a row to its tenant looks at this setting first; without it the owner of
+    // the tables would pay for a longer look at each row.
     let rows = sqlx::query(
-        "SELECT lane_id, position, recorded_at FROM lane WHERE lane_id = ANY($1) ORDER BY lane_id FOR UPDATE",
+        "SELECT lane_id, position, recorded_at, set_config('counterfoil.tenant', (lane_id / 64)::text, true) FROM lane WHERE lane_id = ANY($1) ORDER BY lane_id FOR UPDATE",
     )
     .bind(lanes)
     .fetch_all(tx)
@@ -257,7 +292,9 @@ async fn lock(tx: &mut PgConnection, lanes: Vec<i64>) -> Result<Heads, StepError
 fn taken(error: sqlx::Error) -> StepError {
     let constraint = error.as_database_error().and_then(|error| error.constraint());
     match (is_unique_violation(&error), constraint) {
-        (true, Some("usage_event_key")) => StepError::Again(store_error(error)),
+        (true, Some(name)) if name.starts_with("usage_event_key") => {
+            StepError::Again(store_error(error))
+        }
         (true, _) => {
             let why = format!("its head lies before its last row ({error})");
             StoreError::corrupt("lane", "of an appended event", why).into()
@@ -291,8 +328,9 @@ async fn advance(tx: &mut PgConnection, heads: &Heads) -> Result<(), StepError> 
 /// The row with this key.
 pub(crate) async fn row_by_key(
     store: &PostgresStore,
+    tenant: &TenantId,
     key: &Digest,
 ) -> Result<Option<counterfoil_ledger::StoredEvent>, StoreError> {
     let key = Uuid::from_bytes(key.prefix16());
-    Ok(probe::by_keys(&store.pool, &[key]).await?.pop())
+    Ok(probe::by_keys(&mut *store.on(tenant).await?, &[key], None).await?.pop())
 }

@@ -33,13 +33,13 @@ impl ArchiveStore for PostgresStore {
         limit: u32,
     ) -> Result<Vec<Seal>, StoreError> {
         let rows = sqlx::query(
-            "SELECT position, recorded_at, time, customer, target, leaf, archived FROM usage_event WHERE lane_id = $1 AND position > $2 AND position <= $3 ORDER BY position LIMIT $4",
+            "SELECT position, recorded_at, time, customer, target, leaf, archived FROM ledger_event WHERE lane_id = $1 AND position > $2 AND position <= $3 ORDER BY position LIMIT $4",
         )
         .bind(lane.0)
         .bind(signed(after))
         .bind(signed(upto))
         .bind(i64::from(limit))
-        .fetch_all(&self.pool)
+        .fetch_all(&mut *self.on(lane).await?)
         .await
         .map_err(store_error)?;
         rows.iter().map(|row| seal(lane, row)).collect()
@@ -59,7 +59,7 @@ impl ArchiveStore for PostgresStore {
         .bind(signed(first))
         .bind(signed(last))
         .bind(signed(after))
-        .fetch_all(&self.pool)
+        .fetch_all(&mut *self.on(lane).await?)
         .await
         .map_err(store_error)?;
         rows.iter().map(rows::event).collect()
@@ -72,11 +72,12 @@ impl ArchiveStore for PostgresStore {
         id: &str,
     ) -> Result<Option<Known>, StoreError> {
         let key = key_hash(tenant, source, id);
+        let mut connection = self.on(tenant).await?;
         let narrow = Uuid::from_bytes(key.prefix16());
-        if let Some(known) = archived_by_keys(&self.pool, &[narrow]).await?.pop() {
+        if let Some(known) = archived_by_keys(&mut *connection, &[narrow], None).await?.pop() {
             return Ok(Some(known.checked(&key)?));
         }
-        let row = by_keys(&self.pool, &[narrow]).await?.pop();
+        let row = by_keys(&mut *connection, &[narrow], None).await?.pop();
         Ok(row.map(|row| Known {
             lane: row.lane,
             position: row.position,
@@ -89,7 +90,7 @@ impl ArchiveStore for PostgresStore {
             "SELECT a.state, a.at, a.place, a.manifest FROM archive AS a JOIN tenant AS t ON t.number = a.tenant WHERE t.id = $1 ORDER BY a.lane_id, a.first, a.last",
         )
         .bind(tenant.as_str())
-        .fetch_all(&self.pool)
+        .fetch_all(&mut *self.on(tenant).await?)
         .await
         .map_err(store_error)?;
         rows.iter()
@@ -129,7 +130,7 @@ impl ArchiveStore for PostgresStore {
             let leaves: Vec<Vec<u8>> = chunk.iter().map(|row| row.leaf.0.to_vec()).collect();
             let kept: Vec<Vec<u8>> = chunk.iter().map(|row| remains(&tenant.id, row)).collect();
             let done = sqlx::query(
-                "UPDATE usage_event AS u SET archived = n.kept, type = '', source = '', id = '', quantity = 0, body = NULL FROM UNNEST($2::bigint[], $3::bytea[], $4::bytea[]) AS n (position, leaf, kept) WHERE u.lane_id = $1 AND u.position = n.position AND u.leaf = n.leaf AND u.archived IS NULL",
+                "UPDATE ledger_event AS u SET archived = n.kept, type = '', source = '', id = '', quantity = 0, body = NULL FROM UNNEST($2::bigint[], $3::bytea[], $4::bytea[]) AS n (position, leaf, kept) WHERE u.lane_id = $1 AND u.position = n.position AND u.leaf = n.leaf AND u.archived IS NULL",
             )
             .bind(manifest.lane)
             .bind(&positions)
@@ -199,7 +200,7 @@ async fn put_chunk(
     let quantities: Vec<String> = chunk.iter().map(|row| row.event.quantity.to_string()).collect();
     let bodies: Vec<Option<String>> = chunk.iter().map(|row| body::encode(&row.event)).collect();
     let done = sqlx::query(
-        "UPDATE usage_event AS u SET archived = NULL, type = n.type, source = n.source, id = n.id, quantity = n.quantity::numeric, body = n.body FROM UNNEST($2::bigint[], $3::bytea[], $4::bytea[], $5::text[], $6::text[], $7::text[], $8::text[], $9::text[]) AS n (position, leaf, kept, type, source, id, quantity, body) WHERE u.lane_id = $1 AND u.position = n.position AND u.leaf = n.leaf AND u.archived = n.kept",
+        "UPDATE ledger_event AS u SET archived = NULL, type = n.type, source = n.source, id = n.id, quantity = n.quantity::numeric, body = n.body FROM UNNEST($2::bigint[], $3::bytea[], $4::bytea[], $5::text[], $6::text[], $7::text[], $8::text[], $9::text[]) AS n (position, leaf, kept, type, source, id, quantity, body) WHERE u.lane_id = $1 AND u.position = n.position AND u.leaf = n.leaf AND u.archived = n.kept",
     )
     .bind(manifest.lane)
     .bind(&positions)
@@ -221,7 +222,7 @@ async fn lock(
     store: &PostgresStore,
     lane: LaneId,
 ) -> Result<Transaction<'static, Postgres>, StoreError> {
-    let mut tx = store.begin().await.map_err(store_error)?;
+    let mut tx = store.begin_on(lane).await?;
     sqlx::query("SELECT position FROM lane WHERE lane_id = $1 FOR UPDATE")
         .bind(lane.0)
         .fetch_optional(&mut *tx)
@@ -306,7 +307,7 @@ async fn may_drop(tx: &mut PgConnection, manifest: &Manifest) -> Result<(), Stor
         return refused(format!("its lane is projected up to position {projected} only"));
     }
     let row = sqlx::query(
-        "SELECT count(*) FROM usage_event WHERE lane_id = $1 AND target IS NOT NULL AND target <= $2 AND position > $3",
+        "SELECT count(*) FROM ledger_event WHERE lane_id = $1 AND target IS NOT NULL AND target <= $2 AND position > $3",
     )
     .bind(manifest.lane)
     .bind(signed(manifest.last))
@@ -412,17 +413,23 @@ impl Found {
 pub(crate) async fn archived_by_keys(
     executor: impl PgExecutor<'_>,
     keys: &[Uuid],
+    lane: Option<i64>,
 ) -> Result<Vec<Found>, StoreError> {
     if keys.is_empty() {
         return Ok(Vec::new());
     }
-    let rows = sqlx::query(
-        "SELECT key, lane_id, position, archived FROM usage_event WHERE key = ANY($1) AND archived IS NOT NULL",
-    )
-    .bind(keys)
-    .fetch_all(executor)
-    .await
-    .map_err(store_error)?;
+    let query = match lane {
+        None => sqlx::query(
+            "SELECT key, lane_id, position, archived FROM ledger_event WHERE key = ANY($1) AND archived IS NOT NULL",
+        )
+        .bind(keys),
+        Some(lane) => sqlx::query(
+            "SELECT key, lane_id, position, archived FROM ledger_event WHERE key = ANY($1) AND archived IS NOT NULL AND lane_id = $2",
+        )
+        .bind(keys)
+        .bind(lane),
+    };
+    let rows = query.fetch_all(executor).await.map_err(store_error)?;
     rows.iter()
         .map(|row| {
             let (lane, position) = (LaneId(get(row, 1)?), unsigned(get(row, 2)?));

@@ -9,7 +9,7 @@ use counterfoil_types::{BookRef, CustomerId, Digest, SubscriptionId, TenantId, T
 use sqlx::{PgConnection, PgExecutor, postgres::PgRow};
 
 use crate::{
-    error::{StepError, commit_error, store_error},
+    error::{StepError, store_error},
     open::PostgresStore,
     rows::{self, get},
 };
@@ -85,41 +85,20 @@ impl CatalogStore for PostgresStore {
             return Ok(found);
         }
         let guards = Guards::default();
-        let mut tx = self.begin().await.map_err(store_error)?;
-        // Tenants are numbered one after another; readers are not held up.
-        sqlx::query("LOCK TABLE tenant IN SHARE ROW EXCLUSIVE MODE")
-            .execute(&mut *tx)
+        sqlx::query("SELECT create_tenant($1, $2, $3, $4, $5)")
+            .bind(tenant.as_str())
+            .bind(i64::from(lanes))
+            .bind(guards.future_micros)
+            .bind(guards.past_micros)
+            .bind(Timestamp::MIN.micros())
+            .execute(&mut *self.on(tenant).await?)
             .await
             .map_err(store_error)?;
-        sqlx::query(
-            "INSERT INTO tenant (number, id, lanes, future_micros, past_micros) SELECT coalesce(max(number), 0) + 1, $1, $2, $3, $4 FROM tenant ON CONFLICT (id) DO NOTHING",
-        )
-        .bind(tenant.as_str())
-        .bind(i64::from(lanes))
-        .bind(guards.future_micros)
-        .bind(guards.past_micros)
-        .execute(&mut *tx)
-        .await
-        .map_err(store_error)?;
-        let created = find(&mut *tx, tenant)
-            .await?
-            .ok_or_else(|| StoreError::NoTenant(tenant.to_string()))?;
-        let lane_ids: Vec<i64> = created.lane_ids().into_iter().map(|lane| lane.0).collect();
-        sqlx::query(
-            "INSERT INTO lane (lane_id, tenant, position, recorded_at) SELECT l.lane_id, $2, 0, $3 FROM UNNEST($1::bigint[]) AS l (lane_id) ON CONFLICT DO NOTHING",
-        )
-        .bind(&lane_ids)
-        .bind(created.number)
-        .bind(Timestamp::MIN.micros())
-        .execute(&mut *tx)
-        .await
-        .map_err(store_error)?;
-        tx.commit().await.map_err(commit_error)?;
-        Ok(created)
+        self.tenant(tenant).await?.ok_or_else(|| StoreError::NoTenant(tenant.to_string()))
     }
 
     async fn tenant(&self, tenant: &TenantId) -> Result<Option<Tenant>, StoreError> {
-        find(&self.pool, tenant).await
+        find(&mut *self.on(tenant).await?, tenant).await
     }
 
     async fn customer(
@@ -132,7 +111,7 @@ impl CatalogStore for PostgresStore {
         )
         .bind(tenant.as_str())
         .bind(customer.as_str())
-        .fetch_optional(&self.pool)
+        .fetch_optional(&mut *self.on(tenant).await?)
         .await
         .map_err(store_error)?;
         row.map(|row| text_row("customer", &row)).transpose()
@@ -150,7 +129,24 @@ impl CatalogStore for PostgresStore {
         .bind(tenant.as_str())
         .bind(after.map_or("", CustomerId::as_str))
         .bind(i64::from(limit))
-        .fetch_all(&self.pool)
+        .fetch_all(&mut *self.on(tenant).await?)
+        .await
+        .map_err(store_error)?;
+        rows.iter().map(|row| text_row("customer", row)).collect()
+    }
+
+    async fn customers_named(
+        &self,
+        tenant: &TenantId,
+        customers: &[CustomerId],
+    ) -> Result<Vec<Customer>, StoreError> {
+        let names: Vec<&str> = customers.iter().map(CustomerId::as_str).collect();
+        let rows = sqlx::query(
+            "SELECT c.id, c.body FROM customer c JOIN tenant t ON t.number = c.tenant WHERE t.id = $1 AND c.id = ANY($2)",
+        )
+        .bind(tenant.as_str())
+        .bind(&names)
+        .fetch_all(&mut *self.on(tenant).await?)
         .await
         .map_err(store_error)?;
         rows.iter().map(|row| text_row("customer", row)).collect()
@@ -166,10 +162,27 @@ impl CatalogStore for PostgresStore {
         )
         .bind(tenant.as_str())
         .bind(subscription.as_str())
-        .fetch_optional(&self.pool)
+        .fetch_optional(&mut *self.on(tenant).await?)
         .await
         .map_err(store_error)?;
         row.map(|row| text_row("subscription", &row)).transpose()
+    }
+
+    async fn subscriptions_named(
+        &self,
+        tenant: &TenantId,
+        subscriptions: &[SubscriptionId],
+    ) -> Result<Vec<Subscription>, StoreError> {
+        let names: Vec<&str> = subscriptions.iter().map(SubscriptionId::as_str).collect();
+        let rows = sqlx::query(
+            "SELECT s.id, s.body FROM subscription s JOIN tenant t ON t.number = s.tenant WHERE t.id = $1 AND s.id = ANY($2)",
+        )
+        .bind(tenant.as_str())
+        .bind(&names)
+        .fetch_all(&mut *self.on(tenant).await?)
+        .await
+        .map_err(store_error)?;
+        rows.iter().map(|row| text_row("subscription", row)).collect()
     }
 
     async fn subscriptions(
@@ -188,7 +201,7 @@ impl CatalogStore for PostgresStore {
                 .bind(tenant.as_str())
                 .bind(after)
                 .bind(i64::from(limit))
-                .fetch_all(&self.pool)
+                .fetch_all(&mut *self.on(tenant).await?)
                 .await
             }
             Some(customer) => {
@@ -199,7 +212,7 @@ impl CatalogStore for PostgresStore {
                 .bind(customer.as_str())
                 .bind(after)
                 .bind(i64::from(limit))
-                .fetch_all(&self.pool)
+                .fetch_all(&mut *self.on(tenant).await?)
                 .await
             }
         };
@@ -211,7 +224,7 @@ impl CatalogStore for PostgresStore {
             "SELECT b.name, b.version, b.digest, b.effective_from, b.text, b.published_at FROM price_book b JOIN tenant t ON t.number = b.tenant WHERE t.id = $1 ORDER BY b.name, b.effective_from, b.version",
         )
         .bind(tenant.as_str())
-        .fetch_all(&self.pool)
+        .fetch_all(&mut *self.on(tenant).await?)
         .await
         .map_err(store_error)?;
         rows.iter()
@@ -236,7 +249,7 @@ impl CatalogStore for PostgresStore {
             "SELECT m.key, m.spec, m.definition FROM meter m JOIN tenant t ON t.number = m.tenant WHERE t.id = $1 ORDER BY m.key",
         )
         .bind(tenant.as_str())
-        .fetch_all(&self.pool)
+        .fetch_all(&mut *self.on(tenant).await?)
         .await
         .map_err(store_error)?;
         rows.iter()

@@ -2,8 +2,8 @@
 //! transaction.
 
 use async_trait::async_trait;
-use counterfoil_store::{Commit, Store, StoreError, Write};
-use counterfoil_types::TenantId;
+use counterfoil_store::{Commit, Finding, Store, StoreError, Write};
+use counterfoil_types::{TenantId, Timestamp};
 use sqlx::PgConnection;
 
 use crate::{
@@ -11,7 +11,7 @@ use crate::{
     catalog::{self, lane_count},
     documents,
     error::{StepError, commit_error, store_error},
-    finalize, journal,
+    examine, finalize, journal, leases,
     open::PostgresStore,
     rows::{self, get},
     runs,
@@ -33,6 +33,10 @@ impl Store for PostgresStore {
             }
         }
         Err(last)
+    }
+
+    async fn examine(&self, now: Timestamp) -> Result<Vec<Finding>, StoreError> {
+        examine::examine(self, now).await
     }
 
     async fn describe(&self) -> Result<Vec<(String, String)>, StoreError> {
@@ -70,7 +74,8 @@ async fn try_commit(
     tenant: &TenantId,
     commit: &Commit,
 ) -> Result<(), StepError> {
-    let mut tx = store.begin().await?;
+    let mut tx = store.begin_on(tenant).await?;
+    leases::hold(&mut tx, commit.fence.as_ref()).await?;
     // Contiguous things need the tenant's lock, and take it before any other.
     let contiguous = !commit.facts.is_empty()
         || commit.writes.iter().any(|write| {

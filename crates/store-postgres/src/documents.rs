@@ -275,7 +275,7 @@ impl DocumentStore for PostgresStore {
         .bind(tenant.as_str())
         .bind(kind)
         .bind(id)
-        .fetch_optional(&self.pool)
+        .fetch_optional(&mut *self.on(tenant).await?)
         .await
         .map_err(store_error)?;
         row.as_ref().map(document).transpose()
@@ -298,7 +298,7 @@ impl DocumentStore for PostgresStore {
         .bind(filter.subject.as_deref())
         .bind(after.unwrap_or_default())
         .bind(i64::from(limit))
-        .fetch_all(&self.pool)
+        .fetch_all(&mut *self.on(tenant).await?)
         .await
         .map_err(store_error)?;
         rows.iter().map(document).collect()
@@ -310,7 +310,7 @@ impl DocumentStore for PostgresStore {
         )
         .bind(tenant.as_str())
         .bind(name)
-        .fetch_optional(&self.pool)
+        .fetch_optional(&mut *self.on(tenant).await?)
         .await
         .map_err(store_error)?;
         row.as_ref().map(account).transpose()
@@ -332,7 +332,7 @@ impl DocumentStore for PostgresStore {
         .bind(filter.open)
         .bind(after.unwrap_or_default())
         .bind(i64::from(limit))
-        .fetch_all(&self.pool)
+        .fetch_all(&mut *self.on(tenant).await?)
         .await
         .map_err(store_error)?;
         rows.iter().map(account).collect()
@@ -352,7 +352,7 @@ impl DocumentStore for PostgresStore {
         .bind(account)
         .bind(signed(after))
         .bind(i64::from(limit))
-        .fetch_all(&self.pool)
+        .fetch_all(&mut *self.on(tenant).await?)
         .await
         .map_err(store_error)?;
         rows.iter().map(recorded).collect()
@@ -368,7 +368,7 @@ impl DocumentStore for PostgresStore {
         )
         .bind(tenant.as_str())
         .bind(prefix)
-        .fetch_all(&self.pool)
+        .fetch_all(&mut *self.on(tenant).await?)
         .await
         .map_err(store_error)?;
         rows.iter().map(|row| Ok((get(row, 0)?, get(row, 1)?))).collect()

@@ -18,6 +18,10 @@ pub(crate) fn store_error(error: sqlx::Error) -> StoreError {
                 "55P03" => StoreError::Locked(text),
                 // disk_full
                 "53100" => StoreError::Full(text),
+                // insufficient_privilege: of the role, or of row-level security.
+                "42501" => StoreError::Driver(format!(
+                    "{text}; connect as a role with the right to do this, see `counterfoil doctor`"
+                )),
                 // read_only_sql_transaction: a standby, or set so.
                 "25006" => StoreError::ReadOnly(text),
                 // serialization_failure, deadlock_detected: rolled back, may be tried again.

@@ -118,7 +118,7 @@ impl InvoiceStore for PostgresStore {
         let row = sqlx::query(invoice_query!("i.id = $2"))
             .bind(tenant.as_str())
             .bind(id.to_string())
-            .fetch_optional(&self.pool)
+            .fetch_optional(&mut *self.on(tenant).await?)
             .await
             .map_err(store_error)?;
         row.as_ref().map(invoice).transpose()
@@ -132,7 +132,7 @@ impl InvoiceStore for PostgresStore {
         let row = sqlx::query(invoice_query!("i.number = $2"))
             .bind(tenant.as_str())
             .bind(number)
-            .fetch_optional(&self.pool)
+            .fetch_optional(&mut *self.on(tenant).await?)
             .await
             .map_err(store_error)?;
         row.as_ref().map(invoice).transpose()
@@ -147,7 +147,7 @@ impl InvoiceStore for PostgresStore {
             sqlx::query(invoice_query!("i.subscription = $2 ORDER BY i.cycle, i.revision, i.part"))
                 .bind(tenant.as_str())
                 .bind(subscription.as_str())
-                .fetch_all(&self.pool)
+                .fetch_all(&mut *self.on(tenant).await?)
                 .await
                 .map_err(store_error)?;
         rows.iter().map(invoice).collect()
@@ -165,7 +165,26 @@ impl InvoiceStore for PostgresStore {
         .bind(tenant.as_str())
         .bind(subscription.as_str())
         .bind(i64::from(cycle))
-        .fetch_all(&self.pool)
+        .fetch_all(&mut *self.on(tenant).await?)
+        .await
+        .map_err(store_error)?;
+        rows.iter().map(summary).collect()
+    }
+
+    async fn summaries_among(
+        &self,
+        tenant: &TenantId,
+        cycles: &[(SubscriptionId, CycleNumber)],
+    ) -> Result<Vec<InvoiceSummary>, StoreError> {
+        let subscriptions: Vec<&str> = cycles.iter().map(|(id, _)| id.as_str()).collect();
+        let numbers: Vec<i64> = cycles.iter().map(|(_, number)| i64::from(*number)).collect();
+        let rows = sqlx::query(summary_query!(
+            "(i.subscription, i.cycle) IN (SELECT * FROM UNNEST($2::text[], $3::bigint[])) ORDER BY i.subscription, i.cycle, i.revision, i.part"
+        ))
+        .bind(tenant.as_str())
+        .bind(&subscriptions)
+        .bind(&numbers)
+        .fetch_all(&mut *self.on(tenant).await?)
         .await
         .map_err(store_error)?;
         rows.iter().map(summary).collect()
@@ -192,7 +211,7 @@ impl InvoiceStore for PostgresStore {
         .bind(after_time)
         .bind(after_id)
         .bind(i64::from(limit))
-        .fetch_all(&self.pool)
+        .fetch_all(&mut *self.on(tenant).await?)
         .await
         .map_err(store_error)?;
         rows.iter().map(summary).collect()

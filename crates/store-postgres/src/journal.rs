@@ -59,7 +59,7 @@ impl JournalStore for PostgresStore {
         .bind(tenant.as_str())
         .bind(signed(after))
         .bind(i64::from(limit))
-        .fetch_all(&self.pool)
+        .fetch_all(&mut *self.on(tenant).await?)
         .await
         .map_err(store_error)?;
         rows.iter()

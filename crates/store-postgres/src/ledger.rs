@@ -41,7 +41,7 @@ impl LedgerStore for PostgresStore {
             "SELECT lane_id, position, recorded_at FROM lane WHERE tenant = $1 ORDER BY lane_id",
         )
         .bind(tenant.number)
-        .fetch_all(&self.pool)
+        .fetch_all(&mut *self.on(tenant.number).await?)
         .await
         .map_err(store_error)?;
         rows.iter()
@@ -77,7 +77,7 @@ impl LedgerStore for PostgresStore {
             Some(customer) => query.bind(customer.as_str()),
             None => query,
         };
-        let rows = query.fetch_all(&self.pool).await.map_err(store_error)?;
+        let rows = query.fetch_all(&mut *self.on(lane).await?).await.map_err(store_error)?;
         rows.iter().map(rows::event).collect()
     }
 
@@ -95,7 +95,7 @@ impl LedgerStore for PostgresStore {
         ))
         .bind(lane.0)
         .bind(&wanted)
-        .fetch_all(&self.pool)
+        .fetch_all(&mut *self.on(lane).await?)
         .await
         .map_err(store_error)?;
         rows.iter().map(rows::event).collect()
@@ -113,7 +113,7 @@ impl LedgerStore for PostgresStore {
         .bind(lane.0)
         .bind(signed(first))
         .bind(signed(last))
-        .fetch_all(&self.pool)
+        .fetch_all(&mut *self.on(lane).await?)
         .await
         .map_err(store_error)?;
         rows.iter().map(rows::event).collect()
@@ -125,6 +125,6 @@ impl LedgerStore for PostgresStore {
         source: &str,
         id: &str,
     ) -> Result<Option<StoredEvent>, StoreError> {
-        append::row_by_key(self, &key_hash(tenant, source, id)).await
+        append::row_by_key(self, tenant, &key_hash(tenant, source, id)).await
     }
 }

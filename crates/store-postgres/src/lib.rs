@@ -11,7 +11,10 @@
 //! | `append/plan` | positions, receipts and rows, worked out in memory under the lane locks |
 //! | `append/copy` | the binary `COPY` format |
 //! | `append/queue` | group commit: batches that wait become one transaction |
-//! | `ledger`, `aggregates`, `archive`, `catalog`, `invoices`, `runs`, `journal`, `documents` | one port each |
+//! | `distribute` | sharding by lane with Citus |
+//! | `examine` | what `doctor` looks at: settings, clocks, rights |
+//! | `scope` | which tenant a connection works for, where row-level security holds |
+//! | `ledger`, `aggregates`, `archive`, `access`, `catalog`, `invoices`, `runs`, `journal`, `documents`, `leases` | one port each |
 //! | `commit`, `finalize` | the one door for other writes; drafts and numbers by the page |
 //! | `rows`, `error` | rows to values, driver errors to store errors |
 //! | `testing` | (feature) a server of one's own for tests and benchmarks |
@@ -28,16 +31,21 @@ mod append;
 mod archive;
 mod catalog;
 mod commit;
+mod distribute;
 mod documents;
 mod error;
+mod examine;
 mod finalize;
 mod invoices;
 mod journal;
+mod leases;
 mod ledger;
 mod open;
 mod rows;
 mod runs;
+mod scope;
 #[cfg(feature = "testing")]
 pub mod testing;
 
+pub use distribute::Distributed;
 pub use open::{PostgresOptions, PostgresStore};

@@ -4,12 +4,17 @@ use std::{str::FromStr, sync::Arc, time::Duration};
 
 use counterfoil_store::StoreError;
 use sqlx::{
-    ConnectOptions, Connection, Executor, PgConnection, PgPool, Postgres, Row, Transaction,
+    ConnectOptions, Connection, Executor, PgConnection, PgPool, Row,
     migrate::{MigrateError, Migrator},
     postgres::{PgConnectOptions, PgPoolOptions},
 };
 
-use crate::{append::Queues, error::store_error};
+use crate::{
+    append::Queues,
+    distribute::is_sharded,
+    error::store_error,
+    scope::{Numbers, is_walled},
+};
 
 static MIGRATIONS: Migrator = sqlx::migrate!("../../migrations/postgres");
 
@@ -51,6 +56,11 @@ impl Default for PostgresOptions {
 pub struct PostgresStore {
     pub(crate) pool: PgPool,
     pub(crate) queues: Arc<Queues>,
+    /// Whether row-level security holds for us.
+    pub(crate) walled: bool,
+    pub(crate) numbers: Arc<Numbers>,
+    /// Whether the ledger is sharded by lane.
+    pub(crate) sharded: bool,
     place: Arc<str>,
 }
 
@@ -76,10 +86,13 @@ impl PostgresStore {
         let mut first = connect.connect().await.map_err(located)?;
         check_version(&first)?;
         migrate(&mut first).await?;
+        let walled = is_walled(&mut first).await?;
+        let sharded = is_sharded(&mut first).await?;
         first.close().await.map_err(store_error)?;
         let queues = Queues::new(options.waiting_events, options.probed_batches);
         let pool = pool(connect, options).await.map_err(located)?;
-        Ok(Self { pool, queues: Arc::new(queues), place })
+        let (queues, numbers) = (Arc::new(queues), Arc::default());
+        Ok(Self { pool, queues, walled, numbers, sharded, place })
     }
 
     /// Host, port and database, without user and password.
@@ -103,11 +116,6 @@ impl PostgresStore {
     /// Lets what is being written finish and closes all connections.
     pub async fn close(&self) {
         self.pool.close().await;
-    }
-
-    /// A transaction.
-    pub(crate) async fn begin(&self) -> Result<Transaction<'static, Postgres>, sqlx::Error> {
-        self.pool.begin().await
     }
 }
 

@@ -9,12 +9,12 @@ use sqlx::{Row, postgres::PgRow};
 
 use crate::error::store_error;
 
-/// `SELECT` of `usage_event` in the form [`event`] reads.
+/// `SELECT` of ledger rows in the form [`event`] reads.
 macro_rules! event_query {
     ($rest:literal) => {
         concat!(
             "SELECT lane_id, position, leaf, recorded_at, time, target, customer, type, source, ",
-            "id, quantity::text, body, archived IS NOT NULL FROM usage_event ",
+            "id, quantity::text, body, archived IS NOT NULL FROM ledger_event ",
             $rest
         )
     };

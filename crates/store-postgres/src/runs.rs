@@ -83,7 +83,7 @@ impl RunStore for PostgresStore {
         let row = sqlx::query(run_query!("AND r.id = $2"))
             .bind(tenant.as_str())
             .bind(id.to_string())
-            .fetch_optional(&self.pool)
+            .fetch_optional(&mut *self.on(tenant).await?)
             .await
             .map_err(store_error)?;
         row.as_ref().map(run).transpose()
@@ -92,7 +92,7 @@ impl RunStore for PostgresStore {
     async fn runs(&self, tenant: &TenantId) -> Result<Vec<Run>, StoreError> {
         let rows = sqlx::query(run_query!("ORDER BY r.period, r.attempt"))
             .bind(tenant.as_str())
-            .fetch_all(&self.pool)
+            .fetch_all(&mut *self.on(tenant).await?)
             .await
             .map_err(store_error)?;
         rows.iter().map(run).collect()
@@ -112,7 +112,7 @@ impl RunStore for PostgresStore {
         .bind(run.to_string())
         .bind(subscription.as_str())
         .bind(i64::from(cycle))
-        .fetch_optional(&self.pool)
+        .fetch_optional(&mut *self.on(tenant).await?)
         .await
         .map_err(store_error)?;
         row.as_ref().map(|row| item(*run, row)).transpose()
@@ -140,7 +140,7 @@ impl RunStore for PostgresStore {
         .bind(cycle)
         .bind(&wanted)
         .bind(i64::from(limit))
-        .fetch_all(&self.pool)
+        .fetch_all(&mut *self.on(tenant).await?)
         .await
         .map_err(store_error)?;
         rows.iter().map(|row| item(*run, row)).collect()

@@ -6,6 +6,7 @@
 //! databases; tests that kill a server start their own all the same.
 
 pub mod bare;
+mod standby;
 
 use std::{
     ffi::OsStr,

@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use counterfoil_ledger::LaneId;
 use counterfoil_metering::{BucketKey, GroupKey, Level, State};
 use counterfoil_store::{
-    AggregateStore, Bucket, Projection, StoreError,
+    AggregateStore, Bucket, Projection, StoreError, TouchWanted, UsageRead, UsageWanted,
     hours::{Hours, day_of},
 };
 use counterfoil_types::{CustomerId, MeterKey, Period, Timestamp};
@@ -16,7 +16,7 @@ use sqlx::{SqliteConnection, sqlite::SqliteRow};
 
 use crate::{
     error::store_error,
-    multi,
+    leases, multi,
     open::SqliteStore,
     rows::{self, get, signed, unsigned},
 };
@@ -41,16 +41,19 @@ impl Day {
         let customer: String = get(row, 0)?;
         let start = Timestamp::from_micros(get(row, 1)?);
         let meter: String = get(row, 2)?;
-        let place = format!("{customer} {meter} {start}");
-        let damage = |error: String| StoreError::corrupt("aggregate", &place, error);
+        let damage = |error: String| {
+            StoreError::corrupt("aggregate", format!("{customer} {meter} {start}"), error)
+        };
         let group: String = get(row, 3)?;
-        let state: State = rows::json("aggregate", &place, get(row, 4)?)?;
+        let state: State =
+            serde_json::from_str(get(row, 4)?).map_err(|error| damage(error.to_string()))?;
         Ok(Self {
-            hours: rows::json("aggregate", &place, get(row, 8)?)?,
+            hours: serde_json::from_str(get(row, 8)?).map_err(|error| damage(error.to_string()))?,
             bucket: Bucket {
                 key: BucketKey {
-                    meter: MeterKey::new(meter).map_err(|error| damage(error.to_string()))?,
-                    customer: CustomerId::new(customer)
+                    meter: MeterKey::new(meter.as_str())
+                        .map_err(|error| damage(error.to_string()))?,
+                    customer: CustomerId::new(customer.as_str())
                         .map_err(|error| damage(error.to_string()))?,
                     group: GroupKey::from_stored(group),
                     level: Level::Day,
@@ -68,6 +71,26 @@ impl Day {
     fn hours_in(&self, span: &Period) -> Vec<Bucket> {
         self.hours.buckets(&self.bucket.key).filter(|b| span.contains(b.key.start)).collect()
     }
+}
+
+/// How far each meter is projected.
+async fn progress(
+    connection: &mut SqliteConnection,
+    lane: LaneId,
+) -> Result<Vec<(MeterKey, u64)>, StoreError> {
+    let rows = sqlx::query("SELECT meter, position FROM projection WHERE lane_id = ?")
+        .bind(lane.0)
+        .fetch_all(connection)
+        .await
+        .map_err(store_error)?;
+    rows.iter()
+        .map(|row| {
+            let meter: String = get(row, 0)?;
+            let meter = MeterKey::new(meter)
+                .map_err(|error| StoreError::corrupt("projection", lane, error))?;
+            Ok((meter, unsigned(get(row, 1)?)))
+        })
+        .collect()
 }
 
 /// The stored rows with these keys.
@@ -99,22 +122,52 @@ async fn days(
     Ok(found)
 }
 
+/// A customer's buckets over spans of days and of hours.
+async fn spans(
+    connection: &mut SqliteConnection,
+    lane: LaneId,
+    customer: &CustomerId,
+    meter: Option<&MeterKey>,
+    days: &[Period],
+    hours: &[Period],
+) -> Result<Vec<Bucket>, StoreError> {
+    let mut found = Vec::new();
+    let spans = (days.iter().map(|span| (Level::Day, span)))
+        .chain(hours.iter().map(|span| (Level::Hour, span)))
+        .filter(|(_, span)| !span.is_empty());
+    for (level, span) in spans {
+        // Hours may begin within a day; days are looked at whole.
+        let from = match level {
+            Level::Day => span.start,
+            Level::Hour => span.start.bucket(Level::Day.micros()),
+        };
+        let rows = sqlx::query(day_query!(
+            "WHERE lane_id = ?1 AND customer = ?2 AND day >= ?3 AND day < ?4 AND (?5 IS NULL OR meter = ?5)"
+        ))
+        .bind(lane.0)
+        .bind(customer.as_str())
+        .bind(from.micros())
+        .bind(span.end.micros())
+        .bind(meter.map(MeterKey::as_str))
+        .fetch_all(&mut *connection)
+        .await
+        .map_err(store_error)?;
+        for row in &rows {
+            let day = Day::read(row)?;
+            match level {
+                Level::Day => found.push(day.bucket),
+                Level::Hour => found.extend(day.hours_in(span)),
+            }
+        }
+    }
+    Ok(found)
+}
+
 #[async_trait]
 impl AggregateStore for SqliteStore {
     async fn progress(&self, lane: LaneId) -> Result<Vec<(MeterKey, u64)>, StoreError> {
-        let rows = sqlx::query("SELECT meter, position FROM projection WHERE lane_id = ?")
-            .bind(lane.0)
-            .fetch_all(&self.read)
-            .await
-            .map_err(store_error)?;
-        rows.iter()
-            .map(|row| {
-                let meter: String = get(row, 0)?;
-                let meter = MeterKey::new(meter)
-                    .map_err(|error| StoreError::corrupt("projection", lane, error))?;
-                Ok((meter, unsigned(get(row, 1)?)))
-            })
-            .collect()
+        let mut connection = self.read.acquire().await.map_err(store_error)?;
+        progress(&mut connection, lane).await
     }
 
     async fn buckets(&self, lane: LaneId, keys: &[BucketKey]) -> Result<Vec<Bucket>, StoreError> {
@@ -138,6 +191,7 @@ impl AggregateStore for SqliteStore {
 
     async fn project(&self, projection: &Projection) -> Result<(), StoreError> {
         let mut tx = self.begin().await?;
+        leases::hold(&mut tx, projection.fence.as_ref()).await?;
         advance(&mut tx, projection).await?;
         write_days(&mut tx, projection).await?;
         write_members(&mut tx, projection).await?;
@@ -153,36 +207,27 @@ impl AggregateStore for SqliteStore {
         hours: &[Period],
     ) -> Result<Vec<Bucket>, StoreError> {
         let mut connection = self.read.acquire().await.map_err(store_error)?;
-        let mut found = Vec::new();
-        let spans = (days.iter().map(|span| (Level::Day, span)))
-            .chain(hours.iter().map(|span| (Level::Hour, span)))
-            .filter(|(_, span)| !span.is_empty());
-        for (level, span) in spans {
-            // Hours may begin within a day; days are looked at whole.
-            let from = match level {
-                Level::Day => span.start,
-                Level::Hour => span.start.bucket(Level::Day.micros()),
-            };
-            let rows = sqlx::query(day_query!(
-                "WHERE lane_id = ?1 AND customer = ?2 AND day >= ?3 AND day < ?4 AND (?5 IS NULL OR meter = ?5)"
-            ))
-            .bind(lane.0)
-            .bind(customer.as_str())
-            .bind(from.micros())
-            .bind(span.end.micros())
-            .bind(meter.map(MeterKey::as_str))
-            .fetch_all(&mut *connection)
-            .await
-            .map_err(store_error)?;
-            for row in &rows {
-                let day = Day::read(row)?;
-                match level {
-                    Level::Day => found.push(day.bucket),
-                    Level::Hour => found.extend(day.hours_in(span)),
-                }
-            }
+        spans(&mut connection, lane, customer, meter, days, hours).await
+    }
+
+    async fn usage_among(
+        &self,
+        lane: LaneId,
+        meters: &[MeterKey],
+        wanted: &[UsageWanted],
+    ) -> Result<UsageRead, StoreError> {
+        // A reading transaction, so that all of it is as of one moment.
+        let mut tx = self.read.begin().await.map_err(store_error)?;
+        let progress = progress(&mut tx, lane).await?;
+        let mut found = Vec::with_capacity(wanted.len());
+        for want in wanted {
+            let mut buckets =
+                spans(&mut tx, lane, &want.customer, None, &want.days, &want.hours).await?;
+            buckets.retain(|bucket| meters.contains(&bucket.key.meter));
+            found.push(buckets);
         }
-        Ok(found)
+        tx.commit().await.map_err(store_error)?;
+        Ok(UsageRead { progress, found })
     }
 
     async fn meter_buckets(
@@ -249,6 +294,18 @@ impl AggregateStore for SqliteStore {
         .await
         .map_err(store_error)?;
         get(&row, 0)
+    }
+
+    async fn touched_among(
+        &self,
+        lane: LaneId,
+        wanted: &[TouchWanted],
+    ) -> Result<Vec<bool>, StoreError> {
+        let mut touched = Vec::with_capacity(wanted.len());
+        for want in wanted {
+            touched.push(self.touched_after(lane, &want.customer, want.before, want.after).await?);
+        }
+        Ok(touched)
     }
 
     async fn all_buckets(

@@ -10,6 +10,7 @@ use sqlx::{SqliteConnection, sqlite::SqliteRow};
 
 use crate::{
     error::store_error,
+    multi,
     open::SqliteStore,
     rows::{self, get},
 };
@@ -136,6 +137,29 @@ impl CatalogStore for SqliteStore {
         rows.iter().map(|row| text_row("customer", row)).collect()
     }
 
+    async fn customers_named(
+        &self,
+        tenant: &TenantId,
+        customers: &[CustomerId],
+    ) -> Result<Vec<Customer>, StoreError> {
+        let mut found = Vec::with_capacity(customers.len());
+        for chunk in multi::chunks(customers) {
+            let mut query = sqlx::query(multi::list(
+                "SELECT c.id, c.body FROM customer c JOIN tenant t ON t.number = c.tenant WHERE t.id = ? AND c.id IN",
+                chunk.len(),
+                "",
+            ))
+            .bind(tenant.as_str());
+            for customer in chunk {
+                query = query.bind(customer.as_str());
+            }
+            for row in query.fetch_all(&self.read).await.map_err(store_error)? {
+                found.push(text_row("customer", &row)?);
+            }
+        }
+        Ok(found)
+    }
+
     async fn subscription(
         &self,
         tenant: &TenantId,
@@ -150,6 +174,29 @@ impl CatalogStore for SqliteStore {
         .await
         .map_err(store_error)?;
         row.map(|row| text_row("subscription", &row)).transpose()
+    }
+
+    async fn subscriptions_named(
+        &self,
+        tenant: &TenantId,
+        subscriptions: &[SubscriptionId],
+    ) -> Result<Vec<Subscription>, StoreError> {
+        let mut found = Vec::with_capacity(subscriptions.len());
+        for chunk in multi::chunks(subscriptions) {
+            let mut query = sqlx::query(multi::list(
+                "SELECT s.id, s.body FROM subscription s JOIN tenant t ON t.number = s.tenant WHERE t.id = ? AND s.id IN",
+                chunk.len(),
+                "",
+            ))
+            .bind(tenant.as_str());
+            for subscription in chunk {
+                query = query.bind(subscription.as_str());
+            }
+            for row in query.fetch_all(&self.read).await.map_err(store_error)? {
+                found.push(text_row("subscription", &row)?);
+            }
+        }
+        Ok(found)
     }
 
     async fn subscriptions(

@@ -3,7 +3,7 @@
 
 use async_trait::async_trait;
 use counterfoil_invoicing::{InvoiceState, Run, RunItem, RunState};
-use counterfoil_store::{BookRow, Commit, MeterRow, Store, StoreError, Write};
+use counterfoil_store::{BookRow, Commit, Finding, MeterRow, Store, StoreError, Write};
 use counterfoil_types::{InvoiceId, TenantId, Timestamp, decimal::canonical_text};
 use sqlx::SqliteConnection;
 
@@ -12,7 +12,7 @@ use crate::{
     catalog::{lane_count, number_of},
     documents,
     error::store_error,
-    finalize, journal, multi,
+    finalize, journal, leases, multi,
     open::SqliteStore,
     rows::{self, get},
 };
@@ -21,6 +21,7 @@ use crate::{
 impl Store for SqliteStore {
     async fn commit(&self, tenant: &TenantId, commit: &Commit) -> Result<(), StoreError> {
         let mut tx = self.begin().await?;
+        leases::hold(&mut tx, commit.fence.as_ref()).await?;
         let number = number_of(&mut tx, tenant).await?;
         // Drafts and finalizations come by the page; each run of them is a few statements.
         for run in commit.writes.chunk_by(finalize::belong_together) {
@@ -38,6 +39,21 @@ impl Store for SqliteStore {
             journal::record(&mut tx, number, fact).await?;
         }
         tx.commit().await.map_err(store_error)
+    }
+
+    async fn examine(&self, _now: Timestamp) -> Result<Vec<Finding>, StoreError> {
+        let synchronous: i64 = sqlx::query_scalar("SELECT * FROM pragma_synchronous")
+            .fetch_one(&self.read)
+            .await
+            .map_err(store_error)?;
+        Ok((synchronous < 2)
+            .then(|| {
+                Finding::grave(
+                    "the store does not sync every commit; acknowledged events could be lost",
+                )
+            })
+            .into_iter()
+            .collect())
     }
 
     async fn describe(&self) -> Result<Vec<(String, String)>, StoreError> {

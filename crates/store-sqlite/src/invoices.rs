@@ -10,6 +10,7 @@ use sqlx::sqlite::SqliteRow;
 
 use crate::{
     error::store_error,
+    multi,
     open::SqliteStore,
     rows::{self, get},
 };
@@ -169,6 +170,34 @@ impl InvoiceStore for SqliteStore {
         .await
         .map_err(store_error)?;
         rows.iter().map(summary).collect()
+    }
+
+    async fn summaries_among(
+        &self,
+        tenant: &TenantId,
+        cycles: &[(SubscriptionId, CycleNumber)],
+    ) -> Result<Vec<InvoiceSummary>, StoreError> {
+        let mut found: Vec<InvoiceSummary> = Vec::with_capacity(cycles.len());
+        for chunk in multi::chunks(cycles) {
+            let mut query = sqlx::query(multi::values(
+                summary_query!("(i.subscription, i.cycle) IN (VALUES"),
+                2,
+                chunk.len(),
+                ")",
+            ))
+            .bind(tenant.as_str());
+            for (subscription, cycle) in chunk {
+                query = query.bind(subscription.as_str()).bind(*cycle);
+            }
+            for row in query.fetch_all(&self.read).await.map_err(store_error)? {
+                found.push(summary(&row)?);
+            }
+        }
+        let place =
+            |one: &InvoiceSummary| (one.subscription.clone(), one.cycle, one.revision, one.part);
+        found.sort_by_key(place);
+        found.dedup_by_key(|one| place(one));
+        Ok(found)
     }
 
     async fn invoices(

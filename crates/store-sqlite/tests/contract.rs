@@ -7,8 +7,8 @@ use std::{future::Future, sync::Arc};
 use counterfoil_store::{
     Store,
     contract::{
-        access, aggregates, append, archive, catalog, concurrent, corrections, documents, invoices,
-        journal, reads, runs, tenants,
+        access, aggregates, among, append, archive, catalog, concurrent, corrections, documents,
+        invoices, journal, leases, reads, runs, tenants,
     },
 };
 use counterfoil_store_sqlite::SqliteStore;
@@ -422,4 +422,39 @@ async fn only_projected_rows_that_are_what_they_say_are_dropped() {
 #[tokio::test(flavor = "multi_thread")]
 async fn corrections_that_race_with_an_archiving_are_projected_or_refused() {
     on(archive::corrections_that_race_with_an_archiving_are_projected_or_refused).await;
+}
+
+#[tokio::test]
+async fn a_lease_has_one_holder_and_a_greater_token_for_each() {
+    on(leases::a_lease_has_one_holder_and_a_greater_token_for_each).await;
+}
+
+#[tokio::test]
+async fn a_lease_is_kept_as_long_as_it_is_renewed() {
+    on(leases::a_lease_is_kept_as_long_as_it_is_renewed).await;
+}
+
+#[tokio::test]
+async fn a_write_behind_a_lost_lease_leaves_nothing() {
+    on(leases::a_write_behind_a_lost_lease_leaves_nothing).await;
+}
+
+#[tokio::test]
+async fn one_of_many_gets_a_lease() {
+    on(leases::one_of_many_gets_a_lease).await;
+}
+
+#[tokio::test]
+async fn many_customers_and_subscriptions_are_found_by_name() {
+    on(among::many_customers_and_subscriptions_are_found_by_name).await;
+}
+
+#[tokio::test]
+async fn summaries_of_many_cycles_are_those_of_each() {
+    on(among::summaries_of_many_cycles_are_those_of_each).await;
+}
+
+#[tokio::test]
+async fn usage_of_many_is_that_of_each() {
+    on(among::usage_of_many_is_that_of_each).await;
 }

@@ -5,7 +5,7 @@ use counterfoil_ledger::LaneId;
 use counterfoil_metering::{BucketKey, GroupKey, State};
 use counterfoil_types::{CustomerId, MeterKey, Period, Timestamp};
 
-use crate::error::StoreError;
+use crate::{error::StoreError, lease::Fence};
 
 /// A stored aggregate. Members of unique counts lie apart (see [`MemberDelta`]).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,6 +54,39 @@ pub struct Projection {
     pub buckets: Vec<Bucket>,
     /// Member counts to add.
     pub members: Vec<MemberDelta>,
+    /// A lease that must still be held for any of it to take effect.
+    pub fence: Option<Fence>,
+}
+
+/// What is wanted of one customer's buckets, for [`AggregateStore::usage_among`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UsageWanted {
+    /// Whose.
+    pub customer: CustomerId,
+    /// Day buckets starting in any of these.
+    pub days: Vec<Period>,
+    /// Hour buckets starting in any of these.
+    pub hours: Vec<Period>,
+}
+
+/// What [`AggregateStore::usage_among`] found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct UsageRead {
+    /// How far each meter was projected in the lane at the moment of the reading.
+    pub progress: Vec<(MeterKey, u64)>,
+    /// The buckets of each that was wanted, in their order.
+    pub found: Vec<Vec<Bucket>>,
+}
+
+/// A question to [`AggregateStore::touched_among`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TouchWanted {
+    /// Whose.
+    pub customer: CustomerId,
+    /// Anything that lies before this …
+    pub before: Timestamp,
+    /// … and was touched after this position.
+    pub after: u64,
 }
 
 /// Reading and writing aggregates.
@@ -68,7 +101,8 @@ pub trait AggregateStore: Send + Sync {
     /// Applies a projection if all its meters still stand at `from` (absent counts as 0).
     ///
     /// # Errors
-    /// [`StoreError::Conflict`] when another projector was faster; nothing was written.
+    /// [`StoreError::Conflict`] when another projector was faster, [`StoreError::LeaseLost`] when
+    /// its fence does not hold; nothing was written.
     async fn project(&self, projection: &Projection) -> Result<(), StoreError>;
 
     /// A customer's buckets: day buckets starting in any of `days` and hour buckets starting in
@@ -81,6 +115,15 @@ pub trait AggregateStore: Send + Sync {
         days: &[Period],
         hours: &[Period],
     ) -> Result<Vec<Bucket>, StoreError>;
+
+    /// What [`Self::usage`] would say of each of `wanted`, of these meters only, with where the lane
+    /// stood: all of it as of one moment, so that no projector moves in between.
+    async fn usage_among(
+        &self,
+        lane: LaneId,
+        meters: &[MeterKey],
+        wanted: &[UsageWanted],
+    ) -> Result<UsageRead, StoreError>;
 
     /// Hour buckets of one meter in a lane over hours starting in `hours`, all customers.
     async fn meter_buckets(
@@ -108,6 +151,13 @@ pub trait AggregateStore: Send + Sync {
         before: Timestamp,
         after: u64,
     ) -> Result<bool, StoreError>;
+
+    /// What [`Self::touched_after`] would say to each of `wanted`, in their order.
+    async fn touched_among(
+        &self,
+        lane: LaneId,
+        wanted: &[TouchWanted],
+    ) -> Result<Vec<bool>, StoreError>;
 
     /// All buckets of a lane, hours and days, in the backend's order after `after`, at most
     /// `limit`.

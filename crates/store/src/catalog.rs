@@ -83,12 +83,26 @@ pub trait CatalogStore: Send + Sync {
         limit: u32,
     ) -> Result<Vec<Customer>, StoreError>;
 
+    /// Those of these customers that exist, in any order.
+    async fn customers_named(
+        &self,
+        tenant: &TenantId,
+        customers: &[CustomerId],
+    ) -> Result<Vec<Customer>, StoreError>;
+
     /// A subscription.
     async fn subscription(
         &self,
         tenant: &TenantId,
         subscription: &SubscriptionId,
     ) -> Result<Option<Subscription>, StoreError>;
+
+    /// Those of these subscriptions that exist, in any order.
+    async fn subscriptions_named(
+        &self,
+        tenant: &TenantId,
+        subscriptions: &[SubscriptionId],
+    ) -> Result<Vec<Subscription>, StoreError>;
 
     /// Subscriptions in order of id after `after`, at most `limit`; of one customer only, when
     /// given.

@@ -12,6 +12,7 @@ use crate::{
     catalog::{BookRow, MeterRow},
     document::{Document, Posting},
     journal::Fact,
+    lease::Fence,
 };
 
 /// One change.
@@ -126,13 +127,22 @@ pub struct Commit {
     pub facts: Vec<Fact>,
     /// The changes, made in order.
     pub writes: Vec<Write>,
+    /// A lease that must still be held for any of it to take effect.
+    pub fence: Option<Fence>,
 }
 
 impl Commit {
     /// A commit with one change.
     #[must_use]
     pub fn of(write: Write) -> Self {
-        Self { facts: Vec::new(), writes: vec![write] }
+        Self { writes: vec![write], ..Self::default() }
+    }
+
+    /// Makes all of it depend on a lease.
+    #[must_use]
+    pub fn fenced(mut self, fence: Fence) -> Self {
+        self.fence = Some(fence);
+        self
     }
 
     /// Adds a fact that somebody outside is to be told: the effect is queued with it.

@@ -9,10 +9,12 @@
 //! | [`reads`] | reading the ledger back, exactly |
 //! | [`concurrent`] | many writers at once |
 //! | [`aggregates`] | projections, buckets, members |
+//! | [`among`] | asking for many at once |
 //! | [`catalog`] | tenants, customers, subscriptions, price books, meters |
 //! | [`documents`] | documents, accounts that never go below zero, settings |
 //! | [`invoices`] | drafts, finalization, numbers |
 //! | [`runs`] | invoice runs and their items |
+//! | [`leases`] | leases, and writes that depend on one |
 //! | [`journal`] | facts, and commits that take effect together or not at all |
 //! | [`tenants`] | isolation |
 //!
@@ -23,6 +25,7 @@
 
 pub mod access;
 pub mod aggregates;
+pub mod among;
 pub mod append;
 pub mod archive;
 pub mod catalog;
@@ -31,6 +34,7 @@ pub mod corrections;
 pub mod documents;
 pub mod invoices;
 pub mod journal;
+pub mod leases;
 pub mod reads;
 pub mod runs;
 mod support;

@@ -13,6 +13,12 @@ pub enum StoreError {
         /// How it stands.
         why: String,
     },
+    /// The lease that a write was made under has changed hands. Nothing was written; whoever holds
+    /// it now goes on.
+    #[error(
+        "lease {0} is held by another program by now, or was given back: nothing was written. Leave the work to that program, or take the lease again"
+    )]
+    LeaseLost(String),
     /// The store does not answer, is locked or lost the connection; trying again may help.
     #[error("the store is not available: {0}")]
     Unavailable(String),

@@ -22,10 +22,11 @@ use counterfoil_types::{
 
 use crate::{
     AccessStore, Account, AccountFilter, AggregateStore, ApiKey, ArchiveRecord, ArchiveStore,
-    BookRow, Bucket, CatalogStore, Claim, Commit, Document, DocumentFilter, DocumentStore,
-    InvoiceFilter, InvoiceStore, InvoiceSummary, JournalStore, Known, LaneHead, LedgerStore,
-    Manifest, MeterRow, Pending, Projection, RecordedAudit, RecordedFact, RecordedPosting,
-    RunStore, Seal, Seen, Store, StoreError, Tenant,
+    BookRow, Bucket, CatalogStore, Claim, Commit, Document, DocumentFilter, DocumentStore, Finding,
+    InvoiceFilter, InvoiceStore, InvoiceSummary, JournalStore, Known, LaneHead, Lease, LeaseStore,
+    LedgerStore, Manifest, MeterRow, Pending, Projection, RecordedAudit, RecordedFact,
+    RecordedPosting, RunStore, Seal, Seen, Store, StoreError, Tenant, TouchWanted, UsageRead,
+    UsageWanted,
 };
 
 /// On which side of its effect a call fails.
@@ -54,7 +55,8 @@ pub struct FaultStore {
 }
 
 /// Calls that change something: only for these the two sides differ.
-pub const WRITES: [&str; 8] = [
+pub const WRITES: [&str; 11] = [
+    "acquire",
     "append",
     "append_after",
     "commit",
@@ -63,6 +65,8 @@ pub const WRITES: [&str; 8] = [
     "forget",
     "project",
     "put_back",
+    "release",
+    "renew",
 ];
 
 impl FaultStore {
@@ -173,10 +177,12 @@ pass_on! { AggregateStore:
     fn project(projection: &Projection) -> ();
     fn usage(lane: LaneId, customer: &CustomerId, meter: Option<&MeterKey>, days: &[Period],
         hours: &[Period]) -> Vec<Bucket>;
+    fn usage_among(lane: LaneId, meters: &[MeterKey], wanted: &[UsageWanted]) -> UsageRead;
     fn meter_buckets(lane: LaneId, meter: &MeterKey, hours: &Period) -> Vec<Bucket>;
     fn members(lane: LaneId, customer: &CustomerId, meter: &MeterKey, hours: &Period)
         -> Vec<(GroupKey, String)>;
     fn touched_after(lane: LaneId, customer: &CustomerId, before: Timestamp, after: u64) -> bool;
+    fn touched_among(lane: LaneId, wanted: &[TouchWanted]) -> Vec<bool>;
     fn all_buckets(lane: LaneId, after: Option<&BucketKey>, limit: u32) -> Vec<Bucket>;
     fn forget(lane: LaneId) -> ();
 }
@@ -186,9 +192,12 @@ pass_on! { CatalogStore:
     fn tenant(tenant: &TenantId) -> Option<Tenant>;
     fn customer(tenant: &TenantId, customer: &CustomerId) -> Option<Customer>;
     fn customers(tenant: &TenantId, after: Option<&CustomerId>, limit: u32) -> Vec<Customer>;
+    fn customers_named(tenant: &TenantId, customers: &[CustomerId]) -> Vec<Customer>;
     fn subscription(tenant: &TenantId, subscription: &SubscriptionId) -> Option<Subscription>;
     fn subscriptions(tenant: &TenantId, customer: Option<&CustomerId>,
         after: Option<&SubscriptionId>, limit: u32) -> Vec<Subscription>;
+    fn subscriptions_named(tenant: &TenantId, subscriptions: &[SubscriptionId])
+        -> Vec<Subscription>;
     fn books(tenant: &TenantId) -> Vec<BookRow>;
     fn meters(tenant: &TenantId) -> Vec<MeterRow>;
 }
@@ -198,6 +207,8 @@ pass_on! { InvoiceStore:
     fn invoice_numbered(tenant: &TenantId, number: &str) -> Option<Invoice>;
     fn invoices_of(tenant: &TenantId, subscription: &SubscriptionId) -> Vec<Invoice>;
     fn cycle_summaries(tenant: &TenantId, subscription: &SubscriptionId, cycle: CycleNumber)
+        -> Vec<InvoiceSummary>;
+    fn summaries_among(tenant: &TenantId, cycles: &[(SubscriptionId, CycleNumber)])
         -> Vec<InvoiceSummary>;
     fn invoices(tenant: &TenantId, filter: &InvoiceFilter, after: Option<(Timestamp, InvoiceId)>,
         limit: u32) -> Vec<InvoiceSummary>;
@@ -235,7 +246,14 @@ pass_on! { AccessStore:
     fn audit(tenant: &TenantId, after: u64, limit: u32) -> Vec<RecordedAudit>;
 }
 
+pass_on! { LeaseStore:
+    fn acquire(name: &str, holder: &str, now: Timestamp, ttl_micros: i64) -> Option<Lease>;
+    fn renew(lease: &Lease, now: Timestamp, ttl_micros: i64) -> ();
+    fn release(lease: &Lease) -> ();
+}
+
 pass_on! { Store:
     fn commit(tenant: &TenantId, commit: &Commit) -> ();
+    fn examine(now: Timestamp) -> Vec<Finding>;
     fn describe() -> Vec<(String, String)>;
 }

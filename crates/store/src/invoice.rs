@@ -79,6 +79,13 @@ pub trait InvoiceStore: Send + Sync {
         cycle: CycleNumber,
     ) -> Result<Vec<InvoiceSummary>, StoreError>;
 
+    /// Summaries of the invoices of these cycles, by subscription, cycle, revision and part.
+    async fn summaries_among(
+        &self,
+        tenant: &TenantId,
+        cycles: &[(SubscriptionId, CycleNumber)],
+    ) -> Result<Vec<InvoiceSummary>, StoreError>;
+
     /// Summaries in order of due time, then id, after `after`, at most `limit`.
     async fn invoices(
         &self,

@@ -11,6 +11,7 @@
 //! | [`JournalStore`] | billing facts | append-only, contiguous |
 //! | [`DocumentStore`] | documents, accounts, settings | documents immutable, accounts never below zero |
 //! | [`AccessStore`] | API keys, claims, the audit log | a claim is written with its effect; the log is append-only |
+//! | [`LeaseStore`] | leases | one holder at a time, a greater token for each |
 //!
 //! [`ArchiveFiles`] and [`AnchorStore`] are ports to files beside the store.
 //!
@@ -38,14 +39,17 @@ pub mod files;
 pub mod hours;
 pub mod invoice;
 pub mod journal;
+pub mod lease;
 pub mod ledger;
 pub mod run;
 
 use async_trait::async_trait;
-use counterfoil_types::TenantId;
+use counterfoil_types::{TenantId, Timestamp};
 
 pub use access::{AccessStore, ApiKey, AuditEntry, Claim, RecordedAudit};
-pub use aggregate::{AggregateStore, Bucket, MemberDelta, Projection};
+pub use aggregate::{
+    AggregateStore, Bucket, MemberDelta, Projection, TouchWanted, UsageRead, UsageWanted,
+};
 pub use archive::{ArchiveRecord, ArchiveState, ArchiveStore, Known, Manifest, Seal};
 pub use catalog::{BookRow, CatalogStore, MeterRow, Tenant};
 pub use commit::{Commit, Write};
@@ -56,8 +60,30 @@ pub use error::StoreError;
 pub use files::{Anchor, AnchorStore, ArchiveFiles, FileError, LaneAnchor};
 pub use invoice::{InvoiceFilter, InvoiceStore, InvoiceSummary};
 pub use journal::{Fact, JournalStore, RecordedFact};
+pub use lease::{Fence, Lease, LeaseStore};
 pub use ledger::{LaneHead, LedgerStore, Pending, Seen};
 pub use run::RunStore;
+
+/// Something `doctor` tells.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    /// Whether billing is in danger; otherwise it is good to know.
+    pub grave: bool,
+    /// What is found, and what to do.
+    pub text: String,
+}
+
+impl Finding {
+    /// Billing is in danger.
+    pub fn grave(text: impl Into<String>) -> Self {
+        Self { grave: true, text: text.into() }
+    }
+
+    /// Good to know.
+    pub fn warning(text: impl Into<String>) -> Self {
+        Self { grave: false, text: text.into() }
+    }
+}
 
 /// Everything a backend offers.
 #[async_trait]
@@ -71,14 +97,19 @@ pub trait Store:
     + JournalStore
     + DocumentStore
     + AccessStore
+    + LeaseStore
 {
     /// Makes the changes and records the facts of `commit` together, or none of them.
     ///
     /// # Errors
     /// [`StoreError::Conflict`] when something in the way shows that the caller decided on stale
-    /// data; other errors as the backend has them. An error other than `Conflict` leaves unknown
+    /// data; [`StoreError::LeaseLost`] when its fence does not hold; other errors as the backend has
+    /// them. An error other than `Conflict` leaves unknown
     /// whether the commit took effect: every [`Write`] may be repeated.
     async fn commit(&self, tenant: &TenantId, commit: &Commit) -> Result<(), StoreError>;
+
+    /// What is wrong with the store or how it is set up, for `doctor`. `now` is this program's time.
+    async fn examine(&self, now: Timestamp) -> Result<Vec<Finding>, StoreError>;
 
     /// A few words on what the store is and where, for `doctor`.
     async fn describe(&self) -> Result<Vec<(String, String)>, StoreError>;

@@ -2,6 +2,7 @@
 
 use counterfoil_engine::{Engine, EngineError};
 use counterfoil_store::ArchiveState;
+use counterfoil_types::Clock;
 
 use super::Verdict;
 use crate::{config::Config, error::CliError, output::Out};
@@ -63,14 +64,15 @@ pub(super) async fn run(
         problems
             .push("the clock lies behind the last recorded event; set it right (NTP)".to_owned());
     }
-    if facts.iter().any(|(_, value)| value == "NOT full") {
-        problems.push(
-            "the store does not sync every commit; acknowledged events could be lost".to_owned(),
-        );
-    }
+    // The wall's time, whatever a test clock says: it is held against another machine's.
+    let findings = engine.store().examine(crate::clock::SystemClock.now()).await?;
+    let (grave, warnings): (Vec<_>, Vec<_>) =
+        findings.into_iter().partition(|finding| finding.grave);
+    problems.extend(grave.into_iter().map(|finding| finding.text));
     out.value(&serde_json::json!({
         "facts": facts.iter().cloned().collect::<std::collections::BTreeMap<_, _>>(),
         "problems": problems,
+        "warnings": warnings.iter().map(|finding| &finding.text).collect::<Vec<_>>(),
     }))?;
     out.table(
         &["what", "is"],
@@ -79,6 +81,9 @@ pub(super) async fn run(
     )?;
     for problem in &problems {
         out.line(format_args!("problem: {problem}"))?;
+    }
+    for warning in &warnings {
+        out.line(format_args!("warning: {}", warning.text))?;
     }
     if problems.is_empty() {
         out.line("no problem found")?;

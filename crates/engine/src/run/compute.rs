@@ -2,20 +2,19 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use counterfoil_invoicing::{
-    Invoice, InvoiceState, ItemStatus, Run, RunItem, RunState, cycle::CycleNumber,
-};
-use counterfoil_ledger::LaneId;
+use counterfoil_invoicing::{Invoice, ItemStatus, Run, RunItem, RunState, cycle::CycleNumber};
 use counterfoil_metering::Meter;
-use counterfoil_store::{AccountFilter, Commit, InvoiceSummary, Write};
+use counterfoil_store::{AccountFilter, Commit, Write};
 use counterfoil_types::{CustomerId, InvoiceId, RunId};
 
-use super::{Manifest, Month, RunOptions, manifest_of, needs_computing};
+use super::{
+    Manifest, Month, RunOptions, manifest_of, needs_computing,
+    page::{Page, billed},
+};
 use crate::{
     Books, Engine, EngineError,
     accounts::PAGE,
     draft::{Account, As, Outcome},
-    usage::LaneView,
     voiding::Job,
 };
 
@@ -23,13 +22,6 @@ use crate::{
 const AT_ONCE: usize = 4;
 /// How often one account is computed again because the projector moved.
 const TRIES: usize = 5;
-
-/// How things stood when a page was begun.
-struct Standing {
-    lanes: HashMap<LaneId, LaneView>,
-    /// Whether anything was ever granted.
-    grants: bool,
-}
 
 /// What one item came to, with its draft.
 struct Computed {
@@ -59,35 +51,65 @@ impl Engine {
         self.credit_late_of(&run).await?;
         let open = [ItemStatus::Planned, ItemStatus::Failed, ItemStatus::Parked];
         let mut after = None;
+        let mut ready = None;
         loop {
             let page =
                 self.store.run_items(&self.tenant.id, &run.id, &open, after.as_ref(), PAGE).await?;
             let Some(last) = page.last() else { break };
             after = Some((last.subscription.clone(), last.cycle));
-            for page in self.cut_page(page).await? {
-                let count = page.len() as u64;
-                let computed = self.compute_page(books, page, options).await?;
-                // Only while the run stands where it stood: what is signed off is not computed again.
-                let mut commit = Commit::of(Write::UpdateRun(run.clone()));
-                let mut items = Vec::with_capacity(computed.len());
-                for Computed { item, draft, orphan } in computed {
-                    match (draft, orphan) {
-                        (Some(draft), _) => commit.writes.push(Write::PutDraft(draft)),
-                        (None, Some(orphan)) => commit.writes.push(Write::DropDraft(orphan)),
-                        (None, None) => {}
-                    }
-                    items.push(item);
-                }
-                commit.writes.push(Write::PutRunItems(items));
-                if let Some(ahead) = self.step(&run, &commit).await? {
+            let (pages, together) = self.cut_page(page).await?;
+            for page in pages {
+                // While the drafts of one page are written, the next one is computed; but not
+                // where each page must see what the one before it is about to use.
+                let (ahead, computed) = if together {
+                    let computing = self.compute_page(books, page, options);
+                    let (ahead, computed) =
+                        tokio::join!(self.write_page(&run, ready.take(), progress), computing);
+                    (ahead?, computed?)
+                } else {
+                    let ahead = self.write_page(&run, ready.take(), progress).await?;
+                    (ahead, self.compute_page(books, page, options).await?)
+                };
+                if let Some(ahead) = ahead {
                     return Ok(ahead);
                 }
-                progress(count);
+                ready = Some(computed);
             }
+        }
+        if let Some(ahead) = self.write_page(&run, ready, progress).await? {
+            return Ok(ahead);
         }
         let next = Run { state: RunState::Review, ..run.clone() };
         let commit = Commit::of(Write::UpdateRun(next.clone()));
         Ok(self.step(&run, &commit).await?.unwrap_or(next))
+    }
+
+    /// Writes what a page came to, while the run stands where it stood: what is signed off is not
+    /// computed again. Otherwise returns the run as it stands now.
+    async fn write_page(
+        &self,
+        run: &Run,
+        computed: Option<Vec<Computed>>,
+        progress: &(dyn Fn(u64) + Sync),
+    ) -> Result<Option<Run>, EngineError> {
+        let Some(computed) = computed else { return Ok(None) };
+        let count = computed.len() as u64;
+        let mut commit = Commit::of(Write::UpdateRun(run.clone()));
+        let mut items = Vec::with_capacity(computed.len());
+        for Computed { item, draft, orphan } in computed {
+            match (draft, orphan) {
+                (Some(draft), _) => commit.writes.push(Write::PutDraft(draft)),
+                (None, Some(orphan)) => commit.writes.push(Write::DropDraft(orphan)),
+                (None, None) => {}
+            }
+            items.push(item);
+        }
+        commit.writes.push(Write::PutRunItems(items));
+        let ahead = self.step(run, &commit).await?;
+        if ahead.is_none() {
+            progress(count);
+        }
+        Ok(ahead)
     }
 
     /// What a run of the month would come to. Nothing is written.
@@ -120,9 +142,11 @@ impl Engine {
                 self.store.subscriptions(&self.tenant.id, None, after.as_ref(), PAGE).await?;
             let Some(last) = page.last() else { break };
             after = Some(last.id.clone());
+            let customers = self.customers_of(&page).await?;
             let mut planned = Vec::new();
             for subscription in page {
-                planned.extend(self.items_of(&books, &run, subscription).await?);
+                let customer = customers.get(&subscription.customer).cloned();
+                planned.extend(self.items_of(&books, &run, subscription, customer).await?);
             }
             let computed = self.compute_page(&books, planned, options).await?;
             items.extend(computed.into_iter().map(|computed| computed.item));
@@ -136,7 +160,7 @@ impl Engine {
         page: Vec<RunItem>,
         options: &RunOptions,
     ) -> Result<Vec<Computed>, EngineError> {
-        let views = Arc::new(self.standing().await?);
+        let views = Arc::new(self.read_page(books, &page).await?);
         let options = Arc::new(options.clone());
         let mut tasks = tokio::task::JoinSet::new();
         let mut waiting = page.into_iter();
@@ -162,20 +186,12 @@ impl Engine {
         Ok(computed)
     }
 
-    /// Where all lanes stand, read once for a page.
-    async fn standing(&self) -> Result<Standing, EngineError> {
-        let mut lanes = HashMap::new();
-        for lane in self.tenant.lane_ids() {
-            lanes.insert(lane, self.lane_view(lane).await?);
-        }
-        Ok(Standing { lanes, grants: self.has_grants().await? })
-    }
-
     /// Cuts a page so that invoices that may draw on the same grants are drafted one after the
-    /// other: each sees what the drafts before it are about to use.
-    async fn cut_page(&self, page: Vec<RunItem>) -> Result<Vec<Vec<RunItem>>, EngineError> {
+    /// other: each sees what the drafts before it are about to use. Also says whether nothing was
+    /// granted, so that the page has nothing to do with the one before it.
+    async fn cut_page(&self, page: Vec<RunItem>) -> Result<(Vec<Vec<RunItem>>, bool), EngineError> {
         if !self.has_grants().await? {
-            return Ok(vec![page]);
+            return Ok((vec![page], true));
         }
         let mut free = Vec::new();
         let mut alone = Vec::new();
@@ -199,7 +215,7 @@ impl Engine {
         let mut pages = vec![free];
         pages.extend(alone);
         pages.retain(|page| !page.is_empty());
-        Ok(pages)
+        Ok((pages, false))
     }
 
     /// Computes one item. Only what may pass by itself is an error; what is wrong with the
@@ -209,7 +225,7 @@ impl Engine {
         books: &Books,
         item: RunItem,
         options: &RunOptions,
-        views: &Standing,
+        views: &Page,
     ) -> Result<Computed, EngineError> {
         let orphan = item.invoice;
         match self.try_compute(books, &item, views).await {
@@ -274,26 +290,30 @@ impl Engine {
         &self,
         books: &Books,
         item: &RunItem,
-        views: &Standing,
+        page: &Page,
     ) -> Result<(Outcome, Option<counterfoil_types::Money>), EngineError> {
-        let subscription = self.subscription(&item.subscription).await?;
-        let account = self.account(books, subscription).await?;
+        let account = match page.account(&item.subscription) {
+            Some(account) => account,
+            None => {
+                let subscription = self.subscription(&item.subscription).await?;
+                self.account(books, subscription).await?
+            }
+        };
         let Some(cycle) = account.cycles.cycle(item.cycle)? else {
             return Ok((Outcome::Nothing("the subscription has ended"), None));
         };
-        let tenant = &self.tenant.id;
         let before = match item.cycle.checked_sub(1) {
-            Some(number) => self.store.cycle_summaries(tenant, &item.subscription, number).await?,
+            Some(number) => self.summaries(page, &item.subscription, number).await?,
             None => Vec::new(),
         };
         let last = billed(&before);
         let corrects = account.corrects(&cycle)?;
-        let settled = if corrects { self.settled(&account, item.cycle).await? } else { None };
-        let parts = self.store.cycle_summaries(tenant, &item.subscription, item.cycle).await?;
+        let settled = if corrects { self.settled(&account, item.cycle, page).await? } else { None };
+        let parts = self.summaries(page, &item.subscription, item.cycle).await?;
         let has_parts = parts.iter().any(|part| part.part > 0);
         let meters: Vec<&Meter> = books.meters().values().collect();
         let lane = self.tenant.lane_of(&account.customer.id);
-        let mut view = views.lanes.get(&lane).cloned();
+        let mut view = page.lanes.get(&lane).cloned();
         for _ in 0..TRIES {
             let current = match view.take() {
                 Some(view) => view,
@@ -308,12 +328,12 @@ impl Engine {
                 None => true,
                 Some(position) => {
                     let customer = &account.customer.id;
-                    current.projected(&meters) < current.head
-                        || self.store.touched_after(lane, customer, until, position).await?
+                    current.is_behind(&meters)
+                        || self.touched(page, lane, customer, until, position).await?
                 }
             };
             let job = Job::regular(cycle);
-            let known = self.known(&account, &job, changed || has_parts, views.grants).await?;
+            let known = self.known(&account, &job, changed || has_parts, page.grants).await?;
             let outcome = self.compute(books, &account, &cycle, &known, As::Of(&current)).await?;
             if !matches!(outcome, Outcome::Moved) {
                 return Ok((outcome, last.map(|last| last.total)));
@@ -328,15 +348,13 @@ impl Engine {
         &self,
         account: &Account,
         cycle: CycleNumber,
+        page: &Page,
     ) -> Result<Option<u64>, EngineError> {
         let mut least: Option<u64> = None;
         let mut number = cycle.saturating_sub(1);
         let month = account.run_month(number)?;
         while number > 0 && account.run_month(number)? == month {
-            let found = self
-                .store
-                .cycle_summaries(&self.tenant.id, &account.subscription.id, number)
-                .await?;
+            let found = self.summaries(page, &account.subscription.id, number).await?;
             let Some(position) = billed(&found).map(|summary| summary.position) else {
                 return Ok(None);
             };
@@ -345,12 +363,4 @@ impl Engine {
         }
         Ok(least)
     }
-}
-
-/// The invoice among the revisions of a cycle that stands.
-fn billed(revisions: &[InvoiceSummary]) -> Option<&InvoiceSummary> {
-    let stands = |summary: &&InvoiceSummary| {
-        summary.part == 0 && !matches!(summary.state, InvoiceState::Draft | InvoiceState::Void)
-    };
-    revisions.iter().rev().find(stands)
 }

@@ -77,11 +77,19 @@ impl Engine {
         }
         let year = run.period.split('-').next().unwrap_or_default();
         let series = format!("{}-{year}-", options.series);
+        let done = [ItemStatus::Done];
+        let mut after = None;
         loop {
-            let done = [ItemStatus::Done];
-            let page = self.store.run_items(&self.tenant.id, &run.id, &done, None, BATCH).await?;
-            if page.is_empty() {
-                break;
+            // From the last one on: behind it all are finalized or parked.
+            let page = self
+                .store
+                .run_items(&self.tenant.id, &run.id, &done, after.as_ref(), BATCH)
+                .await?;
+            match page.last() {
+                Some(last) => after = Some((last.subscription.clone(), last.cycle)),
+                // Once more from the beginning, in case another program left some.
+                None if after.take().is_some() => continue,
+                None => break,
             }
             let count = page.len() as u64;
             self.finalize_items(page, &series).await?;
@@ -157,14 +165,24 @@ impl Engine {
         let mut posted = Vec::new();
         let mut days: HashMap<CustomerId, (CustomerId, i64)> = HashMap::new();
         let grants = self.has_grants().await?;
+        let customers = self.customers_named(page.iter().map(|item| &item.customer)).await?;
+        let parents = customers.values().filter_map(|customer| customer.parent.as_ref());
+        let parents = self.customers_named(parents).await?;
+        let named = |id: &CustomerId| customers.get(id).or_else(|| parents.get(id)).cloned();
         for item in page {
             let Some(invoice) = item.invoice else { continue };
             let (payer, terms) = match days.get(&item.customer) {
                 Some(known) => known.clone(),
                 None => {
-                    let customer = self.customer(&item.customer).await?;
+                    let customer = match named(&item.customer) {
+                        Some(customer) => customer,
+                        None => self.customer(&item.customer).await?,
+                    };
                     let payer = match &customer.parent {
-                        Some(parent) => self.customer(parent).await?,
+                        Some(parent) => match named(parent) {
+                            Some(parent) => parent,
+                            None => self.customer(parent).await?,
+                        },
                         None => customer,
                     };
                     let terms = payer.terms_days.map_or(TERMS_DAYS, i64::from);

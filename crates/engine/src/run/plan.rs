@@ -75,9 +75,11 @@ impl Engine {
                 self.store.subscriptions(&self.tenant.id, None, after.as_ref(), PAGE).await?;
             let Some(last) = page.last() else { break };
             after = Some(last.id.clone());
+            let customers = self.customers_of(&page).await?;
             let mut items = Vec::new();
             for subscription in page {
-                items.extend(self.items_of(books, &run, subscription).await?);
+                let customer = customers.get(&subscription.customer).cloned();
+                items.extend(self.items_of(books, &run, subscription, customer).await?);
             }
             self.commit(&Commit::of(Write::PutRunItems(items))).await?;
         }
@@ -86,12 +88,13 @@ impl Engine {
         Ok(run)
     }
 
-    /// The items of one subscription. One whose cycles cannot be computed is one parked item.
+    /// The items of one subscription, whose customer may be known. One whose cycles cannot be computed is one parked item.
     pub(super) async fn items_of(
         &self,
         books: &Books,
         run: &Run,
         subscription: counterfoil_invoicing::Subscription,
+        customer: Option<counterfoil_invoicing::Customer>,
     ) -> Result<Vec<RunItem>, EngineError> {
         let month: Month = run.period.parse()?;
         let item = |cycle: u32, status: ItemStatus, reason: Option<String>| RunItem {
@@ -105,7 +108,11 @@ impl Engine {
             total: None,
             before: None,
         };
-        let account = match self.account(books, subscription.clone()).await {
+        let account = match customer {
+            Some(customer) => Account::new(books, customer, subscription.clone()),
+            None => self.account(books, subscription.clone()).await,
+        };
+        let account = match account {
             Ok(account) => account,
             Err(error) if error.is_transient() => return Err(error),
             Err(error) => return Ok(vec![item(0, ItemStatus::Parked, Some(error.to_string()))]),

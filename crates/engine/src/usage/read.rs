@@ -1,6 +1,7 @@
 //! Reading usage; see [`crate::usage`].
 
 use std::{
+    borrow::Cow,
     collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     sync::Arc,
 };
@@ -10,7 +11,7 @@ use counterfoil_metering::{
     Aggregation, EVENTS_METER, GroupKey, Measured, Measurement, Meter, State, fold, measure,
     value::closing_level,
 };
-use counterfoil_store::StoreError;
+use counterfoil_store::{Bucket, StoreError, UsageRead, UsageWanted};
 use counterfoil_types::{CustomerId, Exact, MeterKey, Period, Timestamp, timestamp::HOUR_MICROS};
 
 use super::{
@@ -33,6 +34,18 @@ pub struct LaneView {
     pub head: u64,
     /// How far each meter is projected.
     progress: Arc<Vec<(MeterKey, u64)>>,
+    /// Buckets that were read while it stood there.
+    kept: Option<Arc<Kept>>,
+}
+
+/// Usage that was read before it is asked for, by customer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Kept(HashMap<CustomerId, Vec<(UsageWanted, Vec<Bucket>)>>);
+
+/// What to read of a customer for a period in which no hour must be folded.
+pub(crate) fn wanted_over(customer: CustomerId, period: &Period) -> UsageWanted {
+    let Cover { days, hours, .. } = cover(period, &BTreeSet::new());
+    UsageWanted { customer, days, hours }
 }
 
 fn projected_to(progress: &[(MeterKey, u64)], key: &str) -> u64 {
@@ -40,6 +53,41 @@ fn projected_to(progress: &[(MeterKey, u64)], key: &str) -> u64 {
 }
 
 impl LaneView {
+    /// A lane that stands so. Rows that were projected after the head was read count as well.
+    pub(crate) fn new(lane: LaneId, head: u64, progress: Vec<(MeterKey, u64)>) -> Self {
+        let head = progress.iter().map(|(_, at)| *at).fold(head, u64::max);
+        Self { lane, head, progress: Arc::new(progress), kept: None }
+    }
+
+    /// The same with what was read of `wanted`, unless any meter stood elsewhere at that moment.
+    /// All meters of the price books were looked for.
+    pub(crate) fn with_usage(&self, wanted: Vec<UsageWanted>, read: UsageRead) -> Option<Self> {
+        let UsageRead { progress: then, found } = read;
+        let stands = then.iter().all(|(key, at)| projected_to(&self.progress, key.as_str()) == *at);
+        if !stands || then.len() != self.progress.len() {
+            return None;
+        }
+        let mut kept: HashMap<CustomerId, Vec<(UsageWanted, Vec<Bucket>)>> = HashMap::new();
+        for (want, buckets) in wanted.into_iter().zip(found) {
+            kept.entry(want.customer.clone()).or_default().push((want, buckets));
+        }
+        Some(Self { kept: Some(Arc::new(Kept(kept))), ..self.clone() })
+    }
+
+    /// What was kept of exactly this part of a period.
+    fn kept(&self, customer: &CustomerId, cover: &Cover) -> Option<&[Bucket]> {
+        let of_customer = self.kept.as_ref()?.0.get(customer)?;
+        let same = |(want, _): &&(UsageWanted, Vec<Bucket>)| {
+            want.days == cover.days && want.hours == cover.hours
+        };
+        of_customer.iter().find(same).map(|(_, buckets)| buckets.as_slice())
+    }
+
+    /// Whether one of these meters lags behind the head.
+    pub(crate) fn is_behind(&self, meters: &[&Meter]) -> bool {
+        self.projected(meters) < self.head
+    }
+
     /// Position up to which all these meters are projected.
     pub(crate) fn projected(&self, meters: &[&Meter]) -> u64 {
         let at = |key: &str| projected_to(&self.progress, key);
@@ -70,6 +118,15 @@ pub(crate) struct Request<'a> {
     pub(crate) transactions: HashSet<MeterKey>,
 }
 
+/// A stretch of time to be read.
+struct Part<'a> {
+    period: Period,
+    /// By this meter only.
+    only: Option<&'a Meter>,
+    /// Where buckets may be kept.
+    kept: Option<&'a LaneView>,
+}
+
 type Groups = BTreeMap<GroupKey, Vec<(Timestamp, State)>>;
 
 impl Engine {
@@ -77,10 +134,7 @@ impl Engine {
     pub(crate) async fn lane_view(&self, lane: LaneId) -> Result<LaneView, EngineError> {
         let heads = self.store.heads(&self.tenant).await?;
         let head = heads.iter().find(|head| head.lane == lane).map_or(0, |head| head.position);
-        let progress = self.store.progress(lane).await?;
-        // Rows may have come and been projected between the two reads: they count as well.
-        let head = progress.iter().map(|(_, at)| *at).fold(head, u64::max);
-        Ok(LaneView { lane, head, progress: Arc::new(progress) })
+        Ok(LaneView::new(lane, head, self.store.progress(lane).await?))
     }
 
     /// Usage of a customer over `period` by `meters`, as of the ledger's head.
@@ -118,7 +172,10 @@ impl Engine {
         let projected = view.projected(&request.meters);
         let tail = Tail { lane: view.lane, head: view.head, projected };
         let touched = self.touched_hours(&tail, request.customer).await?;
-        let part = self.states(request, &request.period, &touched, &tail, None).await?;
+        // What was kept is of where the lane stood; only what is read now may be of another place.
+        let mut asked = false;
+        let whole = Part { period: request.period, only: None, kept: Some(view) };
+        let part = self.states(request, whole, &touched, &tail, &mut asked).await?;
         let mut usage = CustomerUsage {
             customer: request.customer.clone(),
             lane: view.lane,
@@ -128,12 +185,16 @@ impl Engine {
         };
         for meter in request.meters.iter().filter(|meter| is_weighted(meter)) {
             let before = Period::new(BEGINNING, request.period.start);
-            let earlier = self.states(request, &before, &touched, &tail, Some(meter)).await?;
+            let earlier = Part { period: before, only: Some(meter), kept: None };
+            let earlier = self.states(request, earlier, &touched, &tail, &mut asked).await?;
             set_openings(&mut usage, meter, earlier);
         }
         for key in &request.transactions {
             let values = self.transactions(request, key, view.head).await?;
             usage.meters.entry(key.clone()).or_default().transactions = Some(values);
+        }
+        if !asked {
+            return Ok(Some(usage));
         }
         let now = self.store.progress(view.lane).await?;
         Ok(view.holds(&now, &request.meters).then_some(usage))
@@ -167,34 +228,44 @@ impl Engine {
         Ok(hours)
     }
 
-    /// States of the meters (or of `only` one) over `period`, merged in order of time.
+    /// States of the meters over a part, merged in order of time. `asked` becomes true when
+    /// something that projectors write was read.
     async fn states(
         &self,
         request: &Request<'_>,
-        period: &Period,
+        part: Part<'_>,
         touched: &BTreeSet<Timestamp>,
         view: &Tail,
-        only: Option<&Meter>,
+        asked: &mut bool,
     ) -> Result<BTreeMap<MeterKey, MeterUsage>, EngineError> {
+        let Part { period, only, kept } = part;
         let meters: Vec<&Meter> = only.map_or_else(|| request.meters.clone(), |meter| vec![meter]);
-        let cover = cover(period, touched);
+        let cover = cover(&period, touched);
         let customer = request.customer;
-        let stored = self
-            .store
-            .usage(view.lane, customer, only.map(|meter| &meter.key), &cover.days, &cover.hours)
-            .await?;
+        let stored = match kept.and_then(|view| view.kept(customer, &cover)) {
+            Some(kept) => Cow::Borrowed(kept),
+            None => {
+                *asked = true;
+                let only = only.map(|meter| &meter.key);
+                let (days, hours) = (&cover.days, &cover.hours);
+                Cow::Owned(self.store.usage(view.lane, customer, only, days, hours).await?)
+            }
+        };
+        *asked |= !cover.folds.is_empty();
         let mut found: HashMap<&MeterKey, Groups> = HashMap::new();
         let wanted: HashMap<&MeterKey, &Meter> =
             meters.iter().map(|meter| (&meter.key, *meter)).collect();
-        for bucket in stored {
+        for bucket in stored.iter() {
             let Some((key, _)) = wanted.get_key_value(&bucket.key.meter) else { continue };
             if bucket.state.events() != 0 {
                 let groups = found.entry(*key).or_default();
-                groups.entry(bucket.key.group).or_default().push((bucket.key.start, bucket.state));
+                let states = groups.entry(bucket.key.group.clone()).or_default();
+                states.push((bucket.key.start, bucket.state.clone()));
             }
         }
         let mut members: HashMap<&MeterKey, BTreeSet<(GroupKey, String)>> = HashMap::new();
         for meter in meters.iter().filter(|m| m.aggregation == Aggregation::UniqueCount) {
+            *asked = true;
             let seen = members.entry(&meter.key).or_default();
             for hours in cover.days.iter().chain(&cover.hours) {
                 seen.extend(self.store.members(view.lane, customer, &meter.key, hours).await?);

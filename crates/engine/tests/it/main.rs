@@ -15,6 +15,7 @@
 //! | `archive_faults` | changed archives, and every store call of an archiving failing |
 //! | `archive_random` | whatever is archived and restored, answers are those of a ledger that never was |
 //! | `recovery` | a store behind its anchor bills nothing |
+//! | `sharing` | projectors that share lanes by lease |
 //! | `verify` | what was tampered with is named |
 //! | `faults` | every store call failing, before and after its effect |
 
@@ -39,6 +40,7 @@ mod random;
 mod random_reports;
 mod recovery;
 mod reports;
+mod sharing;
 mod usage;
 mod verify;
 mod world;

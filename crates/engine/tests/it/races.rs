@@ -159,3 +159,41 @@ async fn current_usage_answers_while_a_new_meter_lags() {
     let usage = tokio::time::timeout(Duration::from_secs(5), reading).await.unwrap().unwrap();
     assert_eq!(usage[0].cost, dollars("100"));
 }
+
+/// A run reads usage by the page. Whatever is written and projected while it reads, what it bills is
+/// the fold over the prefix that the invoice names.
+#[tokio::test]
+async fn a_page_that_is_overtaken_by_a_projector_is_read_again() {
+    for call in ["heads", "progress", "usage_among", "touched_among", "summaries_among"] {
+        let world = world(6).await;
+        world.engine.project_all().await.unwrap();
+        let store = Arc::new(FaultStore::new(Arc::new(world.sqlite.clone())));
+        let slow = world.through(store.clone()).await.unwrap();
+        let options = RunOptions::default();
+        let books = Arc::new(slow.books().await.unwrap());
+        let run = slow.open_run(&"2026-10".parse().unwrap(), &options).await.unwrap();
+        let run = slow.plan_run(&books, run).await.unwrap();
+        let other = world.engine.clone();
+        let run = {
+            let meanwhile = async move {
+                let late = (0..6).map(|number| {
+                    let name = format!("c{number:02}");
+                    let time = at("2026-10-21T12:30:00Z");
+                    event(&format!("l{number}"), &name, "api.call", time).quantity("20000")
+                });
+                let options = counterfoil_engine::ingest::IngestOptions { backfill: true };
+                other.ingest(late.collect(), options).await.unwrap();
+                other.project_all().await.unwrap();
+            };
+            slow.project_all().await.unwrap();
+            store.interrupt(call, meanwhile);
+            slow.compute_run(&books, run, &options, &|_| {}).await.unwrap()
+        };
+        world.finalize(run).await;
+        let billed: Vec<_> = world.invoices().await.iter().map(|i| i.body.total).collect();
+        assert_eq!(billed.len(), 6);
+        let wholly = |total| billed.iter().all(|billed| *billed == dollars(total));
+        assert!(wholly("100") || wholly("300"), "{call}: {billed:?}");
+        assert_eq!(world.problems().await, Vec::<String>::new(), "{call}");
+    }
+}

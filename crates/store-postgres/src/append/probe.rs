@@ -64,13 +64,18 @@ pub(crate) async fn probe(
     if keys.is_empty() {
         return Ok(());
     }
-    let found = sqlx::query(
-        "SELECT key, lane_id, position, recorded_at, leaf FROM usage_event WHERE key = ANY($1)",
-    )
-    .bind(&keys)
-    .fetch_all(&mut *connection)
-    .await
-    .map_err(store_error)?;
+    let query = match batch.lane {
+        None => sqlx::query(
+            "SELECT key, lane_id, position, recorded_at, leaf FROM ledger_event WHERE key = ANY($1)",
+        )
+        .bind(&keys),
+        Some(lane) => sqlx::query(
+            "SELECT key, lane_id, position, recorded_at, leaf FROM ledger_event WHERE key = ANY($1) AND lane_id = $2",
+        )
+        .bind(&keys)
+        .bind(lane),
+    };
+    let found = query.fetch_all(&mut *connection).await.map_err(store_error)?;
     if found.is_empty() {
         return Ok(());
     }
@@ -100,7 +105,7 @@ pub(crate) async fn probe(
         }
     }
     others.retain(|key| !taken.contains_key(key.as_bytes()));
-    let archived = archived_by_keys(&mut *connection, &others).await?;
+    let archived = archived_by_keys(&mut *connection, &others, batch.lane).await?;
     for item in &batch.items {
         let found = archived.iter().find(|found| *found.key.as_bytes() == item.key);
         if let Some(known) = found.map(|found| found.checked(&item.identity)).transpose()? {
@@ -110,7 +115,7 @@ pub(crate) async fn probe(
         }
     }
     others.retain(|key| !taken.contains_key(key.as_bytes()));
-    for row in whole_by_keys(connection, &others).await? {
+    for row in whole_by_keys(connection, &others, batch.lane).await? {
         let identity = key_hash(&batch.tenant, &row.event.source, &row.event.id);
         let content = content_hash(&batch.tenant, &row.event);
         let known = Known { lane: row.lane, position: row.position, identity, content };
@@ -119,19 +124,22 @@ pub(crate) async fn probe(
     Ok(())
 }
 
-/// The rows with these keys.
+/// The rows with these keys, in one lane where the ledger is sharded.
 pub(crate) async fn by_keys(
     executor: impl PgExecutor<'_>,
     keys: &[Uuid],
+    lane: Option<i64>,
 ) -> Result<Vec<StoredEvent>, StoreError> {
     if keys.is_empty() {
         return Ok(Vec::new());
     }
-    let found = sqlx::query(event_query!("WHERE key = ANY($1)"))
-        .bind(keys)
-        .fetch_all(executor)
-        .await
-        .map_err(store_error)?;
+    let query = match lane {
+        None => sqlx::query(event_query!("WHERE key = ANY($1)")).bind(keys),
+        Some(lane) => {
+            sqlx::query(event_query!("WHERE key = ANY($1) AND lane_id = $2")).bind(keys).bind(lane)
+        }
+    };
+    let found = query.fetch_all(executor).await.map_err(store_error)?;
     found.iter().map(rows::event).collect()
 }
 
@@ -140,15 +148,20 @@ pub(crate) async fn by_keys(
 async fn whole_by_keys(
     executor: impl PgExecutor<'_>,
     keys: &[Uuid],
+    lane: Option<i64>,
 ) -> Result<Vec<StoredEvent>, StoreError> {
     if keys.is_empty() {
         return Ok(Vec::new());
     }
-    let found = sqlx::query(event_query!("WHERE key = ANY($1) AND archived IS NULL"))
-        .bind(keys)
-        .fetch_all(executor)
-        .await
-        .map_err(store_error)?;
+    let query = match lane {
+        None => sqlx::query(event_query!("WHERE key = ANY($1) AND archived IS NULL")).bind(keys),
+        Some(lane) => {
+            sqlx::query(event_query!("WHERE key = ANY($1) AND archived IS NULL AND lane_id = $2"))
+                .bind(keys)
+                .bind(lane)
+        }
+    };
+    let found = query.fetch_all(executor).await.map_err(store_error)?;
     found.iter().map(rows::event).collect()
 }
 
@@ -172,18 +185,18 @@ pub(crate) async fn targets(
     let named: Vec<Digest> = (0..batch.items.len()).filter_map(|at| batch.target(at)).collect();
     let mut keys: Vec<Uuid> = named.iter().map(|key| Uuid::from_bytes(key.prefix16())).collect();
     let mut targets = HashMap::new();
-    for found in archived_by_keys(&mut *tx, &keys).await? {
+    for found in archived_by_keys(&mut *tx, &keys, batch.lane).await? {
         for key in named.iter().filter(|key| key.prefix16() == *found.key.as_bytes()) {
             let counterfoil_store::Known { lane, position, .. } = found.checked(key)?;
             targets.insert(key.prefix16(), Target::Archived { lane, position });
         }
     }
     keys.retain(|key| !targets.contains_key(key.as_bytes()));
-    let stored = whole_by_keys(&mut *tx, &keys).await?;
+    let stored = whole_by_keys(&mut *tx, &keys, batch.lane).await?;
     let lanes: Vec<i64> = stored.iter().map(|row| row.lane.0).collect();
     let positions: Vec<i64> = stored.iter().map(|row| signed(row.position)).collect();
     let corrections = sqlx::query(
-        "SELECT lane_id, position, leaf, recorded_at, time, target, customer, type, source, id, quantity::text, body, archived IS NOT NULL FROM usage_event WHERE target IS NOT NULL AND (lane_id, target) IN (SELECT * FROM UNNEST($1::bigint[], $2::bigint[])) ORDER BY lane_id, position",
+        "SELECT lane_id, position, leaf, recorded_at, time, target, customer, type, source, id, quantity::text, body, archived IS NOT NULL FROM ledger_event WHERE target IS NOT NULL AND (lane_id, target) IN (SELECT * FROM UNNEST($1::bigint[], $2::bigint[])) ORDER BY lane_id, position",
     )
     .bind(&lanes)
     .bind(&positions)

@@ -30,6 +30,8 @@ pub(crate) struct Staged {
     pub(crate) tenant: TenantId,
     pub(crate) items: Vec<Item>,
     pub(crate) now: Timestamp,
+    /// Its lane, where the ledger is sharded: keys are looked up in no other.
+    pub(crate) lane: Option<i64>,
     /// The events themselves, only of a batch with corrections: those are checked against what
     /// they correct. Such a batch is never merged with others.
     pub(crate) events: Option<Vec<Event>>,
@@ -41,6 +43,7 @@ impl Staged {
         tenant: &Tenant,
         batch: &[Pending],
         now: Timestamp,
+        sharded: bool,
     ) -> Result<Self, StoreError> {
         let mut tails = Vec::with_capacity(batch.len() * 160);
         let mut items = Vec::with_capacity(batch.len());
@@ -58,7 +61,8 @@ impl Staged {
         }
         let corrects = batch.iter().any(|pending| pending.event.correction.is_some());
         let events = corrects.then(|| batch.iter().map(|pending| pending.event.clone()).collect());
-        Ok(Self { tenant: tenant.id.clone(), items, now, events, tails })
+        let lane = items.first().map(|item: &Item| item.lane.0).filter(|_| sharded);
+        Ok(Self { tenant: tenant.id.clone(), items, now, lane, events, tails })
     }
 
     /// An item's encoded fields from `customer` on.

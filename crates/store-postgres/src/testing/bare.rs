@@ -37,7 +37,7 @@ pub fn encode(
         tenant.lane_ids().into_iter().map(|lane| (lane, (0, Timestamp::MIN))).collect();
     let mut encoded = Vec::with_capacity(batches.len());
     for batch in batches {
-        let staged = Staged::new(tenant, batch, now)?;
+        let staged = Staged::new(tenant, batch, now, false)?;
         let heads = Heads { lanes: std::mem::take(&mut lanes), changed: BTreeSet::new() };
         let mut plan = Plan::new(heads, &[&staged]);
         plan.add(&staged, &Taken::new(), &HashMap::new())?;
@@ -63,4 +63,42 @@ pub async fn copy(store: &PostgresStore, rows: &BareRows) -> Result<(), StoreErr
         return Ok(());
     }
     Err(StoreError::Driver(format!("{stored} of {} rows were stored", rows.count)))
+}
+
+/// A row that is inserted as most programs would.
+#[derive(Debug)]
+pub struct NaiveRow {
+    /// The event.
+    pub pending: Pending,
+    /// A place that no other row has.
+    pub position: i64,
+}
+
+/// Inserts rows one statement each, all in one transaction; those whose key is taken are left out.
+///
+/// # Errors
+/// As the server has them.
+pub async fn insert(store: &PostgresStore, rows: &[NaiveRow]) -> Result<(), StoreError> {
+    let mut tx = store.pool.begin().await.map_err(store_error)?;
+    for NaiveRow { pending, position } in rows {
+        let event = &pending.event;
+        sqlx::query(
+            "INSERT INTO usage_event (lane_id, position, recorded_at, time, key, leaf, customer, type, source, id, quantity, body) VALUES ($1, $2, 0, $3, $4, $5, $6, $7, $8, $9, $10::numeric, $11) ON CONFLICT (key) DO NOTHING",
+        )
+        .bind(pending.lane.0)
+        .bind(position)
+        .bind(event.time.map(Timestamp::micros))
+        .bind(uuid::Uuid::from_bytes(pending.key.prefix16()))
+        .bind(pending.content.0.as_slice())
+        .bind(event.customer.as_str())
+        .bind(event.event_type.as_str())
+        .bind(event.source.as_str())
+        .bind(event.id.as_str())
+        .bind(pending.quantity.as_str())
+        .bind(pending.body.as_deref())
+        .execute(&mut *tx)
+        .await
+        .map_err(store_error)?;
+    }
+    tx.commit().await.map_err(store_error)
 }

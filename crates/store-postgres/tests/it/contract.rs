@@ -7,17 +7,27 @@ use std::sync::Arc;
 use counterfoil_store::{
     Store,
     contract::{
-        access, aggregates, append, archive, catalog, concurrent, corrections, documents, invoices,
-        journal, reads, runs, tenants,
+        access, aggregates, among, append, archive, catalog, concurrent, corrections, documents,
+        invoices, journal, leases, reads, runs, tenants,
     },
 };
 use sqlx::Row;
 
-use crate::fixture::{store, trusting_store};
+use crate::fixture::{app_store, sharded_store, store, trusting_store};
 
-/// Runs a promise against fresh databases: keys are looked up first, or found taken by the index.
+/// Runs a promise as [`on_one_database`] does, and on a Citus cluster where there is one.
 async fn on<F: Future<Output = ()>>(promise: impl Fn(Arc<dyn Store>) -> F) {
-    for store in [store().await, trusting_store().await] {
+    on_one_database(&promise).await;
+    if let Some(store) = sharded_store().await {
+        promise(Arc::new(store.clone())).await;
+        store.close().await;
+    }
+}
+
+/// Runs a promise against fresh databases: keys are looked up first, or found taken by the index; and
+/// as the role of the program in production, behind row-level security.
+async fn on_one_database<F: Future<Output = ()>>(promise: &impl Fn(Arc<dyn Store>) -> F) {
+    for store in [store().await, trusting_store().await, app_store().await] {
         promise(Arc::new(store.clone())).await;
         store.close().await;
     }
@@ -55,7 +65,8 @@ async fn conflict_inside_a_batch_sinks_no_neighbour() {
 
 #[tokio::test]
 async fn same_key_for_a_customer_of_another_lane_is_conflict() {
-    on(append::same_key_for_a_customer_of_another_lane_is_conflict).await;
+    // A sharded ledger deduplicates within a lane (ADR 10).
+    on_one_database(&append::same_key_for_a_customer_of_another_lane_is_conflict).await;
 }
 
 #[tokio::test]
@@ -90,7 +101,8 @@ async fn corrections_are_found_by_the_positions_they_correct() {
 
 #[tokio::test]
 async fn corrections_of_the_wrong_event_are_refused() {
-    on(corrections::corrections_of_the_wrong_event_are_refused).await;
+    // On a sharded ledger an event of another lane is not found, and refused as such (ADR 10).
+    on_one_database(&corrections::corrections_of_the_wrong_event_are_refused).await;
 }
 
 #[tokio::test]
@@ -422,4 +434,39 @@ async fn only_projected_rows_that_are_what_they_say_are_dropped() {
 #[tokio::test(flavor = "multi_thread")]
 async fn corrections_that_race_with_an_archiving_are_projected_or_refused() {
     on(archive::corrections_that_race_with_an_archiving_are_projected_or_refused).await;
+}
+
+#[tokio::test]
+async fn a_lease_has_one_holder_and_a_greater_token_for_each() {
+    on(leases::a_lease_has_one_holder_and_a_greater_token_for_each).await;
+}
+
+#[tokio::test]
+async fn a_lease_is_kept_as_long_as_it_is_renewed() {
+    on(leases::a_lease_is_kept_as_long_as_it_is_renewed).await;
+}
+
+#[tokio::test]
+async fn a_write_behind_a_lost_lease_leaves_nothing() {
+    on(leases::a_write_behind_a_lost_lease_leaves_nothing).await;
+}
+
+#[tokio::test]
+async fn one_of_many_gets_a_lease() {
+    on(leases::one_of_many_gets_a_lease).await;
+}
+
+#[tokio::test]
+async fn many_customers_and_subscriptions_are_found_by_name() {
+    on(among::many_customers_and_subscriptions_are_found_by_name).await;
+}
+
+#[tokio::test]
+async fn summaries_of_many_cycles_are_those_of_each() {
+    on(among::summaries_of_many_cycles_are_those_of_each).await;
+}
+
+#[tokio::test]
+async fn usage_of_many_is_that_of_each() {
+    on(among::usage_of_many_is_that_of_each).await;
 }

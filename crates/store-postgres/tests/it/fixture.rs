@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use counterfoil_invoicing::{Inputs, Invoice, InvoiceBody, Subscription, TaxDecision};
 use counterfoil_ledger::{Event, Receipt, StoredEvent};
 use counterfoil_store::{CatalogStore, LedgerStore, Pending, StoreError, Tenant};
-use counterfoil_store_postgres::{PostgresOptions, PostgresStore, testing};
+use counterfoil_store_postgres::{Distributed, PostgresOptions, PostgresStore, testing};
 use counterfoil_types::{
     Currency, CustomerId, Exact, Money, Period, Quantity, TenantId, Timestamp, Zone,
 };
@@ -28,10 +28,62 @@ pub(crate) async fn connect(url: &str) -> PostgresStore {
     PostgresStore::connect(url, PostgresOptions::default()).await.unwrap()
 }
 
+/// A store over a fresh database that is sharded, on the Citus cluster whose coordinator
+/// `COUNTERFOIL_TEST_CITUS_URL` names (`postgres://user@host:port`, with the right to create
+/// databases), if it does.
+pub(crate) async fn sharded_store() -> Option<PostgresStore> {
+    static NUMBER: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
+    let base = std::env::var("COUNTERFOIL_TEST_CITUS_URL").ok().filter(|url| !url.is_empty())?;
+    let number = NUMBER.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+    let name = format!("counterfoil_{}_{number}", std::process::id());
+    let sql = format!("CREATE DATABASE {name}");
+    let run = async |url: String, sql: String| {
+        let mut connection = PgConnection::connect(&url).await.unwrap();
+        sqlx::raw_sql(sqlx::AssertSqlSafe(sql)).execute(&mut connection).await.unwrap();
+    };
+    run(format!("{base}/postgres?sslmode=disable"), sql).await;
+    let url = format!("{base}/{name}?sslmode=disable");
+    let place = base.rsplit('@').next().unwrap();
+    let (host, port) = place.split_once(':').unwrap();
+    let prepare = format!(
+        "CREATE EXTENSION citus; SELECT citus_set_coordinator_host('{host}', {port}); SELECT citus_set_node_property('{host}', {port}, 'shouldhaveshards', true)"
+    );
+    run(url.clone(), prepare).await;
+    let store = connect(&url).await;
+    assert_eq!(store.distribute().await.unwrap(), Distributed::Now);
+    assert_eq!(store.distribute().await.unwrap(), Distributed::Already);
+    store.close().await;
+    let store = connect(&url).await;
+    assert!(store.is_sharded());
+    Some(store)
+}
+
 /// A store over a fresh database that probes nothing before it has to.
 pub(crate) async fn trusting_store() -> PostgresStore {
     let options = PostgresOptions { probed_batches: 0, ..PostgresOptions::default() };
     PostgresStore::connect(&database().await, options).await.unwrap()
+}
+
+/// The URL for somebody who may log in as `role`, and is nothing more.
+pub(crate) async fn as_role(url: &str, role: &str) -> String {
+    static MADE: tokio::sync::Mutex<BTreeSet<String>> =
+        tokio::sync::Mutex::const_new(BTreeSet::new());
+    let login = format!("{role}_login");
+    let mut made = MADE.lock().await;
+    if made.insert(login.clone()) {
+        let mut owner = PgConnection::connect(url).await.unwrap();
+        let sql = format!(
+            "DO $$ BEGIN CREATE ROLE {login} LOGIN IN ROLE {role}; EXCEPTION WHEN duplicate_object THEN NULL; END $$"
+        );
+        sqlx::raw_sql(sqlx::AssertSqlSafe(sql)).execute(&mut owner).await.unwrap();
+    }
+    let (_, rest) = url.split_once('@').unwrap();
+    format!("postgres://{login}@{rest}")
+}
+
+/// A store over a fresh database, as the program is to be connected in production.
+pub(crate) async fn app_store() -> PostgresStore {
+    connect(&as_role(&database().await, "counterfoil_app").await).await
 }
 
 /// A store over a fresh database.

@@ -5,6 +5,8 @@
 //! |---|---|
 //! | `contract` | one test per promise of the contract suite |
 //! | `postgres` | schema, settings, errors, other programs |
+//! | `outages` | a standby promoted, a full disk, no connection left, serialization failures |
+//! | `roles` | what each role may, row-level security, what `doctor` finds |
 //! | `races` | many writers, readers, projectors and finalizers at once |
 //! | `cuts` | connections that break before and after COMMIT, a server that is killed |
 
@@ -13,5 +15,7 @@
 mod contract;
 mod cuts;
 mod fixture;
+mod outages;
 mod postgres;
 mod races;
+mod roles;

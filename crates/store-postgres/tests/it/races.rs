@@ -233,6 +233,7 @@ async fn two_projectors_count_nothing_twice() {
                         member: "ann".to_owned(),
                         by: 1,
                     }],
+                    fence: None,
                 };
                 match store.project(&projection).await {
                     Ok(()) => won += 1,

@@ -51,6 +51,7 @@ fn step(lane: LaneId, meters: &[&str], from: u64, to: u64, buckets: &[Bucket]) -
         to,
         buckets,
         members: Vec::new(),
+        fence: None,
     }
 }
 

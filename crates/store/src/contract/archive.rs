@@ -36,7 +36,8 @@ fn manifest(tenant: &Tenant, rows: &[StoredEvent]) -> Manifest {
 
 async fn project(store: &AnyStore, lane: LaneId, from: u64, to: u64) {
     let meters = vec![MeterKey::new("m").unwrap()];
-    let projection = Projection { lane, meters, from, to, buckets: vec![], members: vec![] };
+    let projection =
+        Projection { lane, meters, from, to, buckets: vec![], members: vec![], fence: None };
     store.project(&projection).await.unwrap();
 }
 

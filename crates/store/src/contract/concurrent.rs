@@ -119,6 +119,7 @@ pub async fn one_of_many_projectors_wins_each_step(store: AnyStore) {
                 to: (step + 1) * 10,
                 buckets: Vec::new(),
                 members: Vec::new(),
+                fence: None,
             };
             let store = store.clone();
             async move { store.project(&projection).await }
