@@ -17,5 +17,6 @@ mod projectors;
 mod quickstart;
 mod real_trace;
 mod reports;
+mod service;
 mod tidy;
 mod vectors;

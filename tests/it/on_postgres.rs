@@ -13,7 +13,7 @@ fn server() -> &'static Server {
 }
 
 /// An empty database.
-fn database() -> String {
+pub(crate) fn database() -> String {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     runtime.expect("a runtime").block_on(server().empty_database()).expect("a database")
 }

@@ -10,6 +10,7 @@ mod month;
 mod rate;
 mod rebuild;
 mod run_month;
+mod usage_read;
 
 use crate::Outcome;
 use month::Kind;
@@ -26,6 +27,7 @@ pub(crate) fn run(name: &str, rest: &[&str]) -> Outcome<String> {
         "rebuild-postgres" => rebuild::run(size.unwrap_or(500_000), Kind::Postgres),
         "run-sqlite" => run_month::run(size.unwrap_or(10_000), Kind::Sqlite),
         "run-postgres" => run_month::run(size.unwrap_or(10_000), Kind::Postgres),
+        "usage-read" => usage_read::run(size.unwrap_or(2_000_000)),
         "all" => {
             let all = [
                 "rate",

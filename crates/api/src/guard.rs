@@ -1,7 +1,7 @@
 //! What stands before every operation, in this order: a request id, room, the key and its scope,
 //! rate limits, the idempotency key. After it: headers, metrics, one line of log.
 
-use std::{sync::Arc, time::Instant};
+use std::{sync::Arc, time::Duration};
 
 use axum::{
     body::{Body, Bytes},
@@ -79,7 +79,7 @@ pub(crate) async fn guard(
     request: Request,
     next: Next,
 ) -> Response {
-    let started = Instant::now();
+    let started = shared.clock.now();
     shared.metrics.in_flight.inc();
     let id = request_id(&shared, &request);
     let mut tenant = None;
@@ -87,10 +87,10 @@ pub(crate) async fn guard(
     let response = outcome.unwrap_or_else(IntoResponse::into_response);
     let response = with_request_id(response, &id);
     let status = response.status().as_u16();
-    let took = started.elapsed();
+    let micros = shared.clock.now().micros().saturating_sub(started.micros());
+    let micros = u64::try_from(micros).unwrap_or(0);
     shared.metrics.in_flight.dec();
-    shared.metrics.request(operation.id, status, took);
-    let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+    shared.metrics.request(operation.id, status, Duration::from_micros(micros));
     if operation.scope != Scope::Public {
         shared.monitor.request(shared.clock.now(), status >= 500, micros);
     }

@@ -150,6 +150,6 @@ impl Engine {
             return Ok(());
         }
         let used = ApiKey { last_used_at: Some(at), ..key.clone() };
-        Ok(self.store.commit(&self.tenant.id, &Commit::of(Write::PutKey(used))).await?)
+        Ok(self.commit(&Commit::of(Write::PutKey(used))).await?)
     }
 }

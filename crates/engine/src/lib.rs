@@ -7,7 +7,7 @@
 //! | [`events`], [`backfill`] | listing events, telling why one is (not) billed; loading history |
 //! | [`project`], [`share`] | ledger into aggregates, incrementally; several projectors at once |
 //! | [`usage`] | exact usage of a customer in any period, tail included |
-//! | [`series`] | usage over time, by property, by customer |
+//! | [`series`], [`analytics`] | usage over time, by property, by customer; by endpoint |
 //! | [`entitlements`] | what plans give besides usage; retired price books |
 //! | [`quotas`] | may this customer use more? checking and consuming |
 //! | [`keys`], [`origin`] | API keys; who asked, and once only |
@@ -33,6 +33,7 @@
 
 pub mod accounts;
 
+pub mod analytics;
 pub mod archive;
 pub mod backfill;
 pub mod backtest;

@@ -146,7 +146,7 @@ impl Engine {
             }
             None => None,
         };
-        let books = self.books().await?;
+        let books = self.recent_books().await?;
         let mut found = Vec::new();
         for subscription in self.subscriptions_of(customer).await? {
             let account = self.account(&books, subscription).await?;
@@ -255,7 +255,7 @@ impl Engine {
         customer: &CustomerId,
         period: Period,
     ) -> Result<Vec<MeterValue>, EngineError> {
-        let books = self.books().await?;
+        let books = self.recent_books().await?;
         let meters: Vec<&Meter> = books.meters().values().collect();
         let usage = self.usage(customer, period, &meters).await?;
         let mut found = Vec::new();

@@ -117,27 +117,42 @@ impl Month {
     }
 }
 
-fn customer(number: u64) -> String {
+pub(super) fn customer(number: u64) -> String {
     format!("customer-{number:06}")
 }
 
 /// Events with random ids over October, by three types, for `customers` customers.
 pub(super) fn events(count: u64, customers: u64) -> Outcome<Vec<Event>> {
-    let mut random = Random::named("bench events");
-    let types = ["bench.calls", "bench.bytes", "bench.seconds"];
-    let mut events = Vec::new();
-    for number in 0..count {
+    EventStream::new(count, customers).collect()
+}
+
+/// The same events, one by one.
+pub(super) struct EventStream {
+    random: Random,
+    number: u64,
+    count: u64,
+    customers: u64,
+}
+
+impl EventStream {
+    pub(super) fn new(count: u64, customers: u64) -> Self {
+        Self { random: Random::named("bench events"), number: 0, count, customers }
+    }
+
+    fn make(&mut self) -> Outcome<Event> {
+        let random = &mut self.random;
+        let types = ["bench.calls", "bench.bytes", "bench.seconds"];
         // Time goes on with the number, as it does in life; ids are random.
         let second = u64::try_from(
-            u128::from(number) * u128::from(OCTOBER_SECONDS) / u128::from(count.max(1)),
+            u128::from(self.number) * u128::from(OCTOBER_SECONDS) / u128::from(self.count.max(1)),
         )?;
         let micros = OCTOBER + i64::try_from(second * 1_000_000 + random.below(1_000_000))?;
         let id = format!("{:016x}{:016x}", random.below(u64::MAX), random.below(u64::MAX));
         let endpoint = format!("/v1/things/{}", random.below(20));
-        events.push(Event {
+        Ok(Event {
             id,
             source: "bench".to_owned(),
-            customer: CustomerId::new(customer(random.below(customers)))?,
+            customer: CustomerId::new(customer(random.below(self.customers)))?,
             event_type: types.get(random.index(types.len())).copied().unwrap_or("x").to_owned(),
             time: Some(Timestamp::from_micros(micros)),
             quantity: Quantity::from(u32::try_from(random.between(1, 5_000))?),
@@ -150,9 +165,21 @@ pub(super) fn events(count: u64, customers: u64) -> Outcome<Vec<Event>> {
             resource: None,
             user: None,
             correction: None,
-        });
+        })
     }
-    Ok(events)
+}
+
+impl Iterator for EventStream {
+    type Item = Outcome<Event>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.number >= self.count {
+            return None;
+        }
+        let event = self.make();
+        self.number += 1;
+        Some(event)
+    }
 }
 
 /// A runtime like the product's.

@@ -213,7 +213,12 @@ async fn of_customer(
     Query(query): Query<ListQuery>,
 ) -> Result<Json<Page<InvoiceSummary>>, Problem> {
     caller.engine.customer(&customer).await?;
-    page(&caller, ListQuery { customer: Some(customer), ..query }).await
+    let Json(mut found) = page(&caller, ListQuery { customer: Some(customer), ..query }).await?;
+    if caller.key.customer.is_some() {
+        // A draft says what may still change; it is not the customer's yet.
+        found.items.retain(|invoice| invoice.state != InvoiceState::Draft);
+    }
+    Ok(Json(found))
 }
 
 async fn view(caller: &Caller, invoice: Invoice) -> Result<Json<InvoiceView>, Problem> {

@@ -1,6 +1,7 @@
 //! What customers used, what it costs so far and where it is going.
 
 use counterfoil_engine::{
+    analytics::EndpointUse,
     report::{AsOf, ChargeUsage, MeterValue, SubscriptionUsage},
     series::{CustomerShare, Point, Share, Step},
     unbilled::Unbilled,
@@ -80,6 +81,18 @@ pub(crate) struct BreakdownQuery {
     /// Most values listed, 1 to 1000; 20 when absent. The others are put together.
     #[schemars(range(min = 1, max = 1000))]
     top: Option<usize>,
+}
+
+/// Calls by endpoint.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+pub(crate) struct EndpointsQuery {
+    /// Start, inclusive.
+    from: Timestamp,
+    /// End, exclusive.
+    to: Timestamp,
+    /// Type of the events; `api.request` when absent.
+    #[serde(rename = "type")]
+    event_type: Option<String>,
 }
 
 /// A ranking.
@@ -227,6 +240,15 @@ pub(crate) fn register(routes: &mut Routes) {
         .query::<BreakdownQuery>()
         .answers::<Page<Share>>(200, "The values, largest first, and the rest");
     routes
+        .get("/v1/customers/{customer}/endpoints", "usage.endpoints", Scope::Read, endpoints)
+        .says("Requests, errors and latencies by endpoint, from metered API calls")
+        .explained(
+            "Calls are events with the properties `endpoint`, `method`, `status`, `latency_ms`.",
+        )
+        .for_customers()
+        .query::<EndpointsQuery>()
+        .answers::<Page<EndpointUse>>(200, "The endpoints, most used first");
+    routes
         .post("/v1/usage/batch", "usage.batch", Scope::Read, batch)
         .says("Usage of several customers")
         .body::<BatchBody>()
@@ -302,6 +324,16 @@ async fn breakdown(
     let shares =
         caller.engine.usage_breakdown(&customer, &query.meter, &query.by, period, top).await?;
     Ok(Json(Page::whole(shares)))
+}
+
+async fn endpoints(
+    caller: Caller,
+    Path(customer): Path<CustomerId>,
+    Query(query): Query<EndpointsQuery>,
+) -> Result<Json<Page<EndpointUse>>, Problem> {
+    let period = period(query.from, query.to)?;
+    let kind = query.event_type.as_deref().unwrap_or("api.request");
+    Ok(Json(Page::whole(caller.engine.endpoint_use(&customer, kind, period).await?)))
 }
 
 async fn batch(

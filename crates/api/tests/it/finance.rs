@@ -70,6 +70,14 @@ async fn a_customer_reads_its_own_invoices_and_no_others() {
     let ask = async |path: String| world.ask("GET", &path, &token, &[], None).await;
     let own = ask("/v1/customers/acme/invoices".to_owned()).await.is(200);
     assert!(own.text.contains(&number));
+    // Drafts are not the customer's yet.
+    world.clock.set(at("2026-05-01T14:00:00Z"));
+    world.post("/v1/runs", json!({"period": "2026-04"})).await.is(200);
+    assert!(world.get("/v1/customers/acme/invoices").await.text.contains("\"draft\""));
+    let token = world.post("/v1/customers/acme/tokens", json!({})).await.is(201).at("/secret");
+    let list = world.ask("GET", "/v1/customers/acme/invoices", &token, &[], None).await.is(200);
+    assert!(!list.text.contains("\"draft\""), "{}", list.text);
+    world.clock.set(at("2026-04-01T14:00:00Z"));
     ask(format!("/v1/customers/acme/invoices/{number}")).await.is(200);
     ask(format!("/v1/customers/bob/invoices/{number}")).await.is(404);
     ask(format!("/v1/invoices/{number}")).await.is(403);

@@ -84,6 +84,33 @@ async fn steps_follow_the_customers_clock() {
 }
 
 #[tokio::test]
+async fn calls_are_told_by_endpoint() {
+    let world = World::furnished().await;
+    let batch: Vec<Value> = (1..=100)
+        .map(|n| {
+            json!({"id": format!("r{n}"), "source": "svc", "customer": "acme",
+                "type": "api.request", "time": "2026-03-05T10:00:00Z", "properties": {
+                    "endpoint": "/v1/maps", "method": "GET", "latency_ms": n,
+                    "status": if n > 97 { 503 } else if n > 90 { 404 } else { 200 }}})
+        })
+        .collect();
+    world.post("/v1/events", json!(batch)).await.is(200);
+    let range = "from=2026-03-05T00:00:00Z&to=2026-03-06T00:00:00Z";
+    let told = world.get(&format!("/v1/customers/acme/endpoints?{range}")).await.is(200);
+    assert_eq!(
+        (told.at("/items/0/requests"), told.at("/items/0/errors")),
+        ("100".into(), "10".into())
+    );
+    assert_eq!(told.at("/items/0/failures"), "3");
+    assert_eq!(
+        (told.at("/items/0/latency_ms/p50"), told.at("/items/0/latency_ms/p99")),
+        ("50".into(), "99".into())
+    );
+    let none = world.get(&format!("/v1/customers/acme/endpoints?{range}&type=other")).await.is(200);
+    assert_eq!(none.at("/items"), "[]");
+}
+
+#[tokio::test]
 async fn many_customers_are_read_at_once_and_ranked() {
     let world = with_usage().await;
     world.customer("bob").await;

@@ -98,6 +98,40 @@ async fn slow_sockets_are_dropped_and_keep_nobody_waiting() {
 }
 
 #[tokio::test]
+async fn tls_is_spoken_and_plain_text_is_not_understood() {
+    use tokio_rustls::rustls::{ClientConfig, RootCertStore, crypto::ring, pki_types::ServerName};
+
+    let directory = tempfile::tempdir().unwrap();
+    let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
+    let (certificate, key) = (directory.path().join("chain.pem"), directory.path().join("key.pem"));
+    std::fs::write(&certificate, made.cert.pem()).unwrap();
+    std::fs::write(&key, made.signing_key.serialize_pem()).unwrap();
+    assert!(counterfoil_api::tls(&key, &certificate).is_err(), "files in the wrong places");
+    let tls = counterfoil_api::tls(&certificate, &key).unwrap();
+    let running = running(options(), Listen { tls: Some(tls), ..Listen::default() }).await;
+    let request = running.request(&call("safe", "acme").to_string());
+    let plain = running.exchange(&request).await;
+    assert!(plain.is_none_or(|line| !line.starts_with("HTTP")), "plain text is not answered");
+    let mut roots = RootCertStore::empty();
+    roots.add(made.cert.der().clone()).unwrap();
+    let client = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    let socket = TcpStream::connect(running.address).await.unwrap();
+    let name = ServerName::try_from("localhost").unwrap();
+    let connector = tokio_rustls::TlsConnector::from(Arc::new(client));
+    let mut socket = connector.connect(name, socket).await.unwrap();
+    let request = request.replace("host: x", "host: x\r\nconnection: close");
+    socket.write_all(request.as_bytes()).await.unwrap();
+    let mut text = Vec::new();
+    // Whether the last record closes the connection properly is not what is asked here.
+    let _ = socket.read_to_end(&mut text).await;
+    assert!(String::from_utf8_lossy(&text).starts_with("HTTP/1.1 201 Created"));
+}
+
+#[tokio::test]
 async fn a_body_that_dribbles_is_given_up() {
     let slow = Options { body_timeout: Duration::from_millis(500), ..options() };
     let running = running(slow, Listen::default()).await;

@@ -102,3 +102,28 @@ pub async fn insert(store: &PostgresStore, rows: &[NaiveRow]) -> Result<(), Stor
     }
     tx.commit().await.map_err(store_error)
 }
+
+/// Usage of a customer straight from the events, by type: what a program without aggregates asks.
+/// Returns how many types there are.
+///
+/// # Errors
+/// As the server has them.
+pub async fn sum(
+    store: &PostgresStore,
+    lane: i64,
+    customer: &str,
+    from: Timestamp,
+    to: Timestamp,
+) -> Result<usize, StoreError> {
+    let rows = sqlx::query(
+        "SELECT type, sum(quantity) FROM usage_event WHERE lane_id = $1 AND customer = $2 AND time >= $3 AND time < $4 GROUP BY type",
+    )
+    .bind(lane)
+    .bind(customer)
+    .bind(from.micros())
+    .bind(to.micros())
+    .fetch_all(&store.pool)
+    .await
+    .map_err(store_error)?;
+    Ok(rows.len())
+}
