@@ -74,6 +74,8 @@ impl Rate {
     pub fn decide(&self, until: Option<i64>, now: i64) -> Decision {
         let cost = self.cost();
         let room = cost.saturating_mul(i64::from(self.burst));
+        // Beyond its room nothing can be accounted for: the clock was set back.
+        let until = until.filter(|until| *until <= now.saturating_add(room));
         let until = until.unwrap_or(now).max(now);
         let after = until.saturating_add(cost);
         let wait = after.saturating_sub(now).saturating_sub(room);
@@ -158,6 +160,13 @@ mod tests {
         assert_eq!(call(99_999), (false, 0));
         assert_eq!(call(100_000), (true, 0));
         assert_eq!(call(1_000_000), (true, 2));
+    }
+
+    #[test]
+    fn a_clock_that_is_set_back_locks_nobody_out() {
+        let rate = Rate::new(10, RateWindow::Second, Some(3));
+        let until = Some(rate.decide(None, 1_000_000_000).until);
+        assert!(rate.decide(until, 0).allowed);
     }
 
     #[test]
