@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use counterfoil_engine::share::Sharing;
 use counterfoil_store::{Commit, Write};
 use counterfoil_types::{Timestamp, timestamp::DAY_MICROS};
 use serde_json::json;
@@ -20,12 +21,16 @@ const AFTER_ERROR: Duration = Duration::from_secs(2);
 
 /// Projects for ever.
 pub async fn project(shared: Shared) {
+    let mut bytes = [0_u8; 8];
+    shared.random.fill(&mut bytes);
+    let holder = format!("serve/{:016x}", u64::from_be_bytes(bytes));
     loop {
         let appended = shared.appended.notified();
         let mut failed = false;
         for engine in shared.engines().await {
-            match engine.project_all().await {
-                Ok(progress) => shared.metrics.projected(progress.rows),
+            // Processes on one database share the lanes.
+            match engine.project_some(&holder, &Sharing::default()).await {
+                Ok(done) => shared.metrics.projected(done.rows),
                 Err(error) => {
                     tracing::warn!(%error, "projecting stopped; it goes on shortly");
                     failed = true;

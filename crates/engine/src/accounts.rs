@@ -89,10 +89,11 @@ impl Engine {
                 .store
                 .subscriptions(&self.tenant.id, Some(customer), after.as_ref(), PAGE)
                 .await?;
-            if page.is_empty() {
+            let last = page.len() < usize::try_from(PAGE).unwrap_or(usize::MAX);
+            all.extend(page);
+            if last {
                 return Ok(all);
             }
-            all.extend(page);
         }
     }
 

@@ -17,6 +17,9 @@ use crate::{Books, Engine, EngineError};
 /// Ledger rows projected in one transaction.
 pub const CHUNK: u32 = 20_000;
 
+/// Lanes projected at once: two cores keep busy with three, and memory stays bounded.
+const LANES_AT_ONCE: usize = 3;
+
 /// What one projection did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Progress {
@@ -59,11 +62,16 @@ impl Engine {
         let books = std::sync::Arc::new(self.books().await?);
         let mut tasks = tokio::task::JoinSet::new();
         let mut total = Progress::default();
-        for head in self.store.heads(&self.tenant).await? {
-            let (engine, books) = (self.clone(), books.clone());
-            tasks.spawn(async move { engine.project_lane(&books, head.lane).await });
-        }
-        while let Some(done) = tasks.join_next().await {
+        let mut heads = self.store.heads(&self.tenant).await?.into_iter();
+        loop {
+            // Each lane at work holds a chunk of rows and what they change.
+            while tasks.len() < LANES_AT_ONCE
+                && let Some(head) = heads.next()
+            {
+                let (engine, books) = (self.clone(), books.clone());
+                tasks.spawn(async move { engine.project_lane(&books, head.lane).await });
+            }
+            let Some(done) = tasks.join_next().await else { break };
             let progress =
                 done.map_err(|error| EngineError::refused(format!("projector stopped: {error}")))??;
             total.rows += progress.rows;

@@ -171,7 +171,7 @@ impl Engine {
         let mut found: Vec<Quota> = Vec::new();
         let mut accounts = Vec::new();
         for subscription in self.subscriptions_of(id).await? {
-            let account = Arc::new(self.account(books, subscription).await?);
+            let account = Arc::new(Account::new(books, customer.clone(), subscription)?);
             let Some(period) = billing_period(&account, at)? else { continue };
             accounts.push(Arc::clone(&account));
             let segments = account.segments(books, period)?;

@@ -129,7 +129,7 @@ impl Engine {
         at: Timestamp,
         as_of: Option<AsOf>,
     ) -> Result<Vec<SubscriptionUsage>, EngineError> {
-        self.customer(customer).await?;
+        let whose = self.customer(customer).await?;
         let as_of = match as_of {
             Some(AsOf::Position(position)) => {
                 let lane = self.tenant.lane_of(customer);
@@ -149,7 +149,7 @@ impl Engine {
         let books = self.recent_books().await?;
         let mut found = Vec::new();
         for subscription in self.subscriptions_of(customer).await? {
-            let account = self.account(&books, subscription).await?;
+            let account = Account::new(&books, whose.clone(), subscription)?;
             if let Some(usage) = self.subscription_usage(&books, &account, at, as_of).await? {
                 found.push(usage);
             }
