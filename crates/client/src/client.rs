@@ -105,6 +105,15 @@ impl Client {
         Ok(Self(Arc::new(Inner { http, base, authorization, timeout: options.timeout })))
     }
 
+    /// Whether the service is on this machine, as far as the address tells.
+    #[must_use]
+    pub fn is_loopback(&self) -> bool {
+        let uri: Option<Uri> = self.0.base.parse().ok();
+        let host = uri.as_ref().and_then(Uri::host).unwrap_or_default();
+        let address = host.trim_matches(['[', ']']).parse::<std::net::IpAddr>();
+        host == "localhost" || address.is_ok_and(|address| address.is_loopback())
+    }
+
     /// Sends events; each gets a receipt. At most 5,000 at once, by the service's default.
     ///
     /// # Errors
@@ -115,8 +124,11 @@ impl Client {
         self.send_json(body.into()).await
     }
 
-    /// Sends a JSON array of events.
-    pub(crate) async fn send_json(&self, body: Bytes) -> Result<Receipts, ClientError> {
+    /// Sends the text of a JSON array of events.
+    ///
+    /// # Errors
+    /// [`ClientError`]; a bad event among good ones is no error but a receipt.
+    pub async fn send_json(&self, body: Bytes) -> Result<Receipts, ClientError> {
         self.exchange(Method::POST, "/v1/events", Some(body)).await
     }
 
