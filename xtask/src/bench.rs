@@ -3,10 +3,13 @@
 //! in the same run; nothing here gates a test.
 
 mod figure;
+mod http;
+mod http_ingest;
 mod ingest_naive;
 mod ingest_postgres;
 mod ingest_sqlite;
 mod month;
+mod quota;
 mod rate;
 mod rebuild;
 mod run_month;
@@ -19,6 +22,8 @@ use month::Kind;
 pub(crate) fn run(name: &str, rest: &[&str]) -> Outcome<String> {
     let size = rest.first().map(|size| size.parse::<u64>()).transpose()?;
     match name {
+        "http-ingest" => http_ingest::run(size.unwrap_or(1_000_000)),
+        "quota" => quota::run(size.unwrap_or(25_000)),
         "ingest-postgres" => ingest_postgres::run(size.unwrap_or(1_000_000)),
         "ingest-naive" => ingest_naive::run(size.unwrap_or(100_000)),
         "ingest-sqlite" => ingest_sqlite::run(size.unwrap_or(300_000)),
@@ -37,6 +42,8 @@ pub(crate) fn run(name: &str, rest: &[&str]) -> Outcome<String> {
                 "rebuild-postgres",
                 "run-sqlite",
                 "run-postgres",
+                "http-ingest",
+                "quota",
             ];
             let reports: Result<Vec<String>, _> = all.iter().map(|name| run(name, rest)).collect();
             Ok(reports?.join("\n\n"))

@@ -16,7 +16,7 @@ pub(crate) use archive::{Archive, ArchiveFormat, Days, Recover};
 pub(crate) use contract::{Clock, CustomerAdd, Late, Subscription, When};
 pub(crate) use money::{CreditNote, Dunning, Grant, Payment};
 pub(crate) use report::Report;
-pub(crate) use service::{Key, Serve};
+pub(crate) use service::{Key, Load, Serve};
 
 /// Usage billing you can prove: an immutable event ledger, exact pricing, explained invoices.
 #[derive(Debug, Parser)]
@@ -198,6 +198,11 @@ pub(crate) enum Command {
     /// API keys.
     #[command(subcommand)]
     Key(Key),
+    /// Send made-up events to a service and tell how fast it takes them. They stay in its ledger.
+    #[command(
+        after_help = "Example:\n  counterfoil load --key cf_… --rate 5000 --customers 1000 --seconds 30"
+    )]
+    Load(Load),
     /// Print the OpenAPI document of the service.
     Openapi,
 }

@@ -12,6 +12,7 @@ mod grant;
 mod ingest;
 mod invoice;
 mod key;
+mod load;
 mod migrate;
 mod payment;
 mod price;
@@ -66,6 +67,7 @@ pub(crate) async fn dispatch(args: Args, out: &mut Out) -> Result<Verdict, CliEr
             out.raw(&format!("{text}\n"))?;
             return Ok(Verdict::Done);
         }
+        Command::Load(load) => return load::run(&load, out).await,
         _ => {}
     }
     let mut config = config::load(&args.global)?;
@@ -184,6 +186,7 @@ async fn with_store(
         | Command::Distribute
         | Command::Backup { .. }
         | Command::Price(_)
+        | Command::Load(_)
         | Command::Serve(_)
         | Command::Openapi => Ok(Verdict::Done),
     }

@@ -83,11 +83,11 @@ pub(super) fn run(count: u64) -> Outcome<String> {
     .report()
 }
 
-fn now() -> Timestamp {
+pub(super) fn now() -> Timestamp {
     Timestamp::from_micros(OCTOBER).plus_micros(33 * 86_400_000_000)
 }
 
-async fn fresh(server: &Server) -> Outcome<(String, PostgresStore)> {
+pub(super) async fn fresh(server: &Server) -> Outcome<(String, PostgresStore)> {
     let url = server.empty_database().await?;
     let store = PostgresStore::connect(&url, PostgresOptions::default()).await?;
     Ok((url, store))
@@ -164,9 +164,9 @@ async fn load(engine: &Engine, events: Vec<Event>) -> Outcome<(Duration, Receipt
     Ok((start.elapsed(), counts))
 }
 
-type Facts = Vec<(String, String)>;
+pub(super) type Facts = Vec<(String, String)>;
 
-async fn through_engine(
+pub(super) async fn through_engine(
     server: &Server,
     events: Vec<Event>,
 ) -> Outcome<(Duration, Duration, Facts)> {

@@ -19,6 +19,38 @@ pub(crate) struct Serve {
     pub(crate) address_file: Option<PathBuf>,
 }
 
+/// `load`.
+#[derive(Clone, Debug, ClapArgs)]
+pub(crate) struct Load {
+    /// Address of the service.
+    #[arg(long, default_value = "http://127.0.0.1:8080")]
+    pub(crate) url: String,
+    /// An API key that may ingest.
+    #[arg(long, env = "COUNTERFOIL_KEY", hide_env_values = true)]
+    pub(crate) key: String,
+    /// Events a second; as many as the service takes when absent.
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub(crate) rate: Option<u32>,
+    /// Customers the events are spread over: `load-0`, `load-1`, ….
+    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub(crate) customers: u32,
+    /// How long.
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=3_600))]
+    pub(crate) seconds: u32,
+    /// Events in one request.
+    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=5_000))]
+    pub(crate) batch: u32,
+    /// Connections, each with one request at a time.
+    #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=1_024))]
+    pub(crate) connections: u16,
+    /// Type of the events.
+    #[arg(long, default_value = "call")]
+    pub(crate) event_type: String,
+    /// Allow an address that is not on this machine.
+    #[arg(long)]
+    pub(crate) allow_remote: bool,
+}
+
 /// `key`.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Key {
