@@ -123,6 +123,12 @@ impl Memory {
 }
 
 impl Engine {
+    /// The same, read now: what was published by another process a moment ago is among them.
+    pub(crate) async fn fresh_books(&self) -> Result<Arc<Books>, EngineError> {
+        *locked(&self.memory.books) = None;
+        self.recent_books().await
+    }
+
     /// All books and meters, as they stood a few seconds ago at most: for reads.
     ///
     /// # Errors

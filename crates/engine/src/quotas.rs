@@ -160,7 +160,15 @@ impl Engine {
             return Ok(known);
         }
         let books = self.recent_books().await?;
-        let quotas = Arc::new(self.read_quotas(&books, customer).await?);
+        let quotas = match self.read_quotas(&books, customer).await {
+            // A book that another process published a moment ago.
+            Err(EngineError::NotFound { what, .. }) if what != "customer" => {
+                let books = self.fresh_books().await?;
+                self.read_quotas(&books, customer).await?
+            }
+            outcome => outcome?,
+        };
+        let quotas = Arc::new(quotas);
         self.memory.keep_quotas(customer, now, Arc::clone(&quotas));
         Ok(quotas)
     }

@@ -1,6 +1,6 @@
 //! What a customer sees: used, included, remaining, overage and cost so far, per charge.
 
-use counterfoil_invoicing::{LineKind, invoice::invoice_id};
+use counterfoil_invoicing::{Customer, LineKind, invoice::invoice_id};
 use counterfoil_ledger::LaneId;
 use counterfoil_metering::Meter;
 use counterfoil_types::{BookRef, CustomerId, Exact, MeterKey, Money, Period, PlanKey, Timestamp};
@@ -147,10 +147,27 @@ impl Engine {
             None => None,
         };
         let books = self.recent_books().await?;
+        match self.usage_under(&books, &whose, at, as_of).await {
+            // A book that another process published a moment ago.
+            Err(EngineError::NotFound { .. }) => {
+                let books = self.fresh_books().await?;
+                self.usage_under(&books, &whose, at, as_of).await
+            }
+            outcome => outcome,
+        }
+    }
+
+    async fn usage_under(
+        &self,
+        books: &crate::Books,
+        customer: &Customer,
+        at: Timestamp,
+        as_of: Option<u64>,
+    ) -> Result<Vec<SubscriptionUsage>, EngineError> {
         let mut found = Vec::new();
-        for subscription in self.subscriptions_of(customer).await? {
-            let account = Account::new(&books, whose.clone(), subscription)?;
-            if let Some(usage) = self.subscription_usage(&books, &account, at, as_of).await? {
+        for subscription in self.subscriptions_of(&customer.id).await? {
+            let account = Account::new(books, customer.clone(), subscription)?;
+            if let Some(usage) = self.subscription_usage(books, &account, at, as_of).await? {
                 found.push(usage);
             }
         }

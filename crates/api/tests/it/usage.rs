@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::world::{World, at, call};
+use crate::world::{World, at, call, options};
 
 async fn with_usage() -> World {
     let world = World::furnished().await;
@@ -154,4 +154,18 @@ async fn health_tells_what_users_feel_and_opens_an_incident() {
         ("resolved".into(), "2026-03-10T12:05:00Z".into())
     );
     assert_eq!(read.body["timeline"].as_array().unwrap().len(), 2);
+}
+#[tokio::test]
+async fn what_one_process_published_is_known_to_the_other_at_once() {
+    let world = World::new().await;
+    let other = World::over_with(std::sync::Arc::clone(&world.store), options(), &world.admin);
+    // The other one remembers that there is nothing.
+    other.get("/v1/customers/acme/usage").await.is(404);
+    other.get("/v1/meters").await.is(200);
+    let customer = json!({"id": "early", "name": "e", "currency": "USD", "zone": "UTC"});
+    other.put("/v1/customers/early", customer).await.is(200);
+    other.get("/v1/customers/early/usage").await.is(200);
+    world.furnish().await;
+    other.get("/v1/customers/acme/usage").await.is(200);
+    other.get("/v1/customers/acme/quotas").await.is(200).at("/items/0/meter");
 }
