@@ -11,9 +11,24 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 /// What went wrong.
-#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Serialize)]
 #[serde(transparent)]
 pub struct Problem(Box<Told>);
+
+/// That of what it holds. Derived, it would be a definition that refers to itself.
+impl JsonSchema for Problem {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        Told::schema_name()
+    }
+
+    fn schema_id() -> std::borrow::Cow<'static, str> {
+        Told::schema_id()
+    }
+
+    fn json_schema(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        Told::json_schema(generator)
+    }
+}
 
 impl std::ops::Deref for Problem {
     type Target = Told;

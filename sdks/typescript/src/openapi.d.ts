@@ -172,7 +172,7 @@ export type Period = {
 /** Name of a plan */
 export type PlanKey = string;
 
-/** What went wrong, in the form it is sent. */
+/** A problem in the form it is sent. */
 export type Problem = {
   /** Stable name of the kind, for programs. */
   code: string;
@@ -277,7 +277,7 @@ export type Receipts = {
   /** The receipts, in the order of the events. */
   receipts: Array<ReceiptBody>;
   /** Whether there were more problems than are listed, of a stream. */
-  truncated: boolean;
+  truncated?: boolean;
 };
 
 /** Name of a subscription */

@@ -175,7 +175,7 @@ pub(crate) struct Receipts {
     /// The receipts, in the order of the events.
     pub(crate) receipts: Vec<ReceiptBody>,
     /// Whether there were more problems than are listed, of a stream.
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(crate) truncated: bool,
 }
 

@@ -50,7 +50,7 @@ pub(crate) fn register(routes: &mut Routes) {
     routes
         .get("/metrics", "metrics", Scope::Public, metrics)
         .says("Metrics in the text format of Prometheus")
-        .gives(200, "The metrics", "text/plain");
+        .gives(200, "The metrics", "application/openmetrics-text");
     routes.get("/openapi.json", "openapi", Scope::Public, document).says("This document").gives(
         200,
         "OpenAPI 3.1",
