@@ -14,6 +14,8 @@ use crate::{
 
 /// Longest pause between two looks at the ledger: other processes append as well.
 const PAUSE: Duration = Duration::from_millis(500);
+/// How long events are gathered before they are projected.
+const GATHER: Duration = Duration::from_millis(250);
 /// Days that answers of requests are kept.
 const KEPT_DAYS: i64 = 7;
 /// Pause after something failed.
@@ -40,9 +42,10 @@ pub async fn project(shared: Shared) {
         if failed {
             tokio::time::sleep(AFTER_ERROR).await;
         } else {
-            // What is appended in quick succession is projected together.
+            // What is appended in quick succession is projected together: readers fold the tail
+            // meanwhile, and each turn on a lane costs commits that ingest would wait for.
             let _ = tokio::time::timeout(PAUSE, appended).await;
-            tokio::time::sleep(Duration::from_millis(20)).await;
+            tokio::time::sleep(GATHER).await;
         }
     }
 }

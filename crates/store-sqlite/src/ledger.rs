@@ -11,14 +11,14 @@ use sqlx::SqliteConnection;
 use crate::{
     append::{self, AppendError},
     error::store_error,
-    multi,
+    group, multi,
     open::SqliteStore,
     rows::{self, event_query, get, signed, unsigned},
 };
 
-#[async_trait]
-impl LedgerStore for SqliteStore {
-    async fn append(
+impl SqliteStore {
+    /// Appends a batch in a transaction of its own.
+    pub(crate) async fn append_now(
         &self,
         tenant: &Tenant,
         batch: &[Pending],
@@ -42,6 +42,24 @@ impl LedgerStore for SqliteStore {
                 Err(AppendError::Store(error)) => return Err(error),
             }
         }
+    }
+}
+
+#[async_trait]
+impl LedgerStore for SqliteStore {
+    async fn append(
+        &self,
+        tenant: &Tenant,
+        batch: &[Pending],
+        now: Timestamp,
+    ) -> Result<Vec<Receipt>, StoreError> {
+        if batch.len() > group::SMALL {
+            return self.append_now(tenant, batch, now).await;
+        }
+        if batch.is_empty() {
+            return Ok(Vec::new());
+        }
+        group::submit(self, tenant, batch, now).await
     }
 
     async fn append_after(

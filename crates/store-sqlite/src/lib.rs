@@ -19,6 +19,7 @@ mod commit;
 mod documents;
 mod error;
 mod finalize;
+mod group;
 mod invoices;
 mod journal;
 mod leases;

@@ -12,7 +12,7 @@ use sqlx::{
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
 
-use crate::error::store_error;
+use crate::{error::store_error, group::Queue};
 
 static MIGRATIONS: Migrator = sqlx::migrate!("../../migrations/sqlite");
 
@@ -29,6 +29,7 @@ const READERS: u32 = 4;
 pub struct SqliteStore {
     pub(crate) read: SqlitePool,
     pub(crate) write: SqlitePool,
+    pub(crate) queue: Queue,
     path: PathBuf,
 }
 
@@ -71,7 +72,7 @@ impl SqliteStore {
             .connect_with(options)
             .await
             .map_err(store_error)?;
-        Ok(Self { read, write, path: path.to_owned() })
+        Ok(Self { read, write, queue: Queue::default(), path: path.to_owned() })
     }
 
     /// Where the store lies.
