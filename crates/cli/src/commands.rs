@@ -6,13 +6,16 @@ mod backtest;
 mod calendar;
 mod credit_note;
 mod customer;
+pub(crate) mod deliver;
 mod distribute;
 mod doctor;
 mod grant;
 mod ingest;
 mod invoice;
 mod key;
+mod mail;
 mod migrate;
+mod outbox;
 mod payment;
 mod price;
 mod pricing;
@@ -25,6 +28,7 @@ mod run;
 mod serve;
 mod subscription;
 mod usage;
+mod webhook;
 
 use counterfoil_engine::Engine;
 
@@ -179,6 +183,10 @@ async fn with_store(
         Command::Recover(command) => recover::run(engine, command, out).await,
         Command::Doctor => doctor::run(engine, config, out).await,
         Command::Key(command) => key::run(engine, command, out).await,
+        Command::Deliver(deliver) => deliver::run(engine, config, &deliver, out).await,
+        Command::Outbox(command) => outbox::run(engine, command, out).await,
+        Command::Webhook(command) => webhook::run(engine, config, command, out).await,
+        Command::Mail(command) => mail::run(engine, config, command, out).await,
         Command::Quickstart
         | Command::Migrate
         | Command::Distribute

@@ -77,7 +77,7 @@ pub(super) async fn run(
 }
 
 /// Done when the process is told to stop.
-fn stopped() -> Result<impl Future<Output = ()>, CliError> {
+pub(super) fn stopped() -> Result<impl Future<Output = ()>, CliError> {
     let mut term = signal(SignalKind::terminate())?;
     let mut int = signal(SignalKind::interrupt())?;
     Ok(async move {
