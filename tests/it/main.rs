@@ -8,6 +8,7 @@ mod bad_events;
 mod bad_store;
 mod cli_surface;
 mod crash;
+mod deliver;
 mod exactly;
 mod finance;
 mod formats;

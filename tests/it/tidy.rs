@@ -47,6 +47,11 @@ const RULES: &[Rule] = &[
         uses: Some(STAGES_AND_STORE),
         never: &["tokio", "sqlx", "rusqlite", "axum"],
     },
+    Rule {
+        name: "delivery",
+        uses: Some(&["types", "invoicing", "store"]),
+        never: &["sqlx", "rusqlite", "axum"],
+    },
     Rule { name: "engine", uses: Some(STAGES_AND_STORE), never: &["sqlx", "rusqlite", "axum"] },
     Rule {
         name: "api",

@@ -2,6 +2,7 @@
 
 mod archive;
 mod contract;
+mod delivery;
 mod money;
 mod report;
 mod service;
@@ -14,6 +15,7 @@ use counterfoil_types::{Currency, CustomerId, PlanKey, SubscriptionId, TenantId,
 
 pub(crate) use archive::{Archive, ArchiveFormat, Days, Recover};
 pub(crate) use contract::{Clock, CustomerAdd, Late, Subscription, When};
+pub(crate) use delivery::{Deliver, Mail, Outbox, Webhook};
 pub(crate) use money::{CreditNote, Dunning, Grant, Payment};
 pub(crate) use report::Report;
 pub(crate) use service::{Key, Load, Serve};
@@ -203,6 +205,18 @@ pub(crate) enum Command {
         after_help = "Example:\n  counterfoil load --key cf_… --rate 5000 --customers 1000 --seconds 30"
     )]
     Load(Load),
+    /// Send what is due: web hooks and mails. Several may run at once.
+    #[command(after_help = "Examples:\n  counterfoil deliver\n  counterfoil deliver --once")]
+    Deliver(Deliver),
+    /// What was to be told outside, and what became of it.
+    #[command(subcommand)]
+    Outbox(Outbox),
+    /// Endpoints of web hooks.
+    #[command(subcommand)]
+    Webhook(Webhook),
+    /// Mails.
+    #[command(subcommand)]
+    Mail(Mail),
     /// Print the OpenAPI document of the service.
     Openapi,
 }

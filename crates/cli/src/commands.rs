@@ -6,6 +6,7 @@ mod backtest;
 mod calendar;
 mod credit_note;
 mod customer;
+pub(crate) mod deliver;
 mod distribute;
 mod doctor;
 mod grant;
@@ -13,7 +14,9 @@ mod ingest;
 mod invoice;
 mod key;
 mod load;
+mod mail;
 mod migrate;
+mod outbox;
 mod payment;
 mod price;
 mod pricing;
@@ -26,6 +29,7 @@ mod run;
 mod serve;
 mod subscription;
 mod usage;
+mod webhook;
 
 use counterfoil_engine::Engine;
 
@@ -181,6 +185,10 @@ async fn with_store(
         Command::Recover(command) => recover::run(engine, command, out).await,
         Command::Doctor => doctor::run(engine, config, out).await,
         Command::Key(command) => key::run(engine, command, out).await,
+        Command::Deliver(deliver) => deliver::run(engine, config, &deliver, out).await,
+        Command::Outbox(command) => outbox::run(engine, command, out).await,
+        Command::Webhook(command) => webhook::run(engine, config, command, out).await,
+        Command::Mail(command) => mail::run(engine, config, command, out).await,
         Command::Quickstart
         | Command::Migrate
         | Command::Distribute

@@ -2,6 +2,7 @@
 //! (`COUNTERFOIL_…`), configuration file, built-in default. The first two are clap's; the file is
 //! `--config FILE`, else `counterfoil.toml` in the working directory if there is one.
 
+mod delivery;
 mod serve;
 
 use std::path::{Path, PathBuf};
@@ -9,6 +10,7 @@ use std::path::{Path, PathBuf};
 use counterfoil_types::{Quantity, TenantId, Timestamp};
 use serde::Deserialize;
 
+pub(crate) use delivery::{DeliveryConfig, MailConfig, MailTransport};
 pub(crate) use serve::ServeConfig;
 
 use crate::{
@@ -39,6 +41,12 @@ pub(crate) struct FileConfig {
     /// The HTTP service.
     #[serde(default)]
     serve: ServeConfig,
+    /// Web hooks.
+    #[serde(default)]
+    delivery: DeliveryConfig,
+    /// Mail.
+    #[serde(default)]
+    mail: MailConfig,
     /// How long things are kept.
     #[serde(default)]
     retention: Retention,
@@ -107,6 +115,10 @@ pub(crate) struct Config {
     pub(crate) series: String,
     /// The HTTP service.
     pub(crate) serve: ServeConfig,
+    /// Web hooks.
+    pub(crate) delivery: DeliveryConfig,
+    /// Mail.
+    pub(crate) mail: MailConfig,
     /// Days after which the content of events is archived; `None`: only when asked for.
     pub(crate) retention: Option<Days>,
     /// Directory of archives.
@@ -193,6 +205,8 @@ pub(crate) fn load(global: &Global) -> Result<Config, CliError> {
         bounds,
         series: file.series.unwrap_or_else(|| "INV".to_owned()),
         serve: file.serve,
+        delivery: file.delivery,
+        mail: file.mail,
         retention: file.retention.raw()?,
         archives: file.archive_dir.unwrap_or_else(|| beside.join("archive")),
         anchor: file.anchor.unwrap_or(beside),

@@ -130,6 +130,12 @@ impl Engine {
         self.store.as_ref()
     }
 
+    /// The store, for work that goes on beside the engine.
+    #[must_use]
+    pub fn shared_store(&self) -> Arc<dyn Store> {
+        self.store.clone()
+    }
+
     /// Now, by the engine's clock.
     #[must_use]
     pub fn now(&self) -> Timestamp {

@@ -5,7 +5,7 @@
 //! |---|---|
 //! | [`open`](SqliteStore::open) | connecting, pragmas, migrations |
 //! | `append` | the ingest path |
-//! | `ledger`, `aggregates`, `archive`, `access`, `catalog`, `invoices`, `runs`, `journal`, `documents`, `leases` | one port each |
+//! | `ledger`, `aggregates`, `archive`, `access`, `catalog`, `invoices`, `runs`, `journal`, `documents`, `leases`, `outbox` | one port each |
 //! | `commit`, `finalize` | the one door for other writes; drafts and numbers by the page |
 //! | `multi` | multi-row statements: the only place where SQL text is built |
 //! | `rows`, `error` | rows to values, driver errors to store errors |
@@ -26,6 +26,7 @@ mod leases;
 mod ledger;
 mod multi;
 mod open;
+mod outbox;
 mod rows;
 mod runs;
 

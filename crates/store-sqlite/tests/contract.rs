@@ -8,7 +8,7 @@ use counterfoil_store::{
     Store,
     contract::{
         access, aggregates, among, append, archive, catalog, concurrent, corrections, documents,
-        invoices, journal, leases, reads, runs, tenants,
+        invoices, journal, leases, outbox, reads, runs, tenants,
     },
 };
 use counterfoil_store_sqlite::SqliteStore;
@@ -457,4 +457,29 @@ async fn summaries_of_many_cycles_are_those_of_each() {
 #[tokio::test]
 async fn usage_of_many_is_that_of_each() {
     on(among::usage_of_many_is_that_of_each).await;
+}
+
+#[tokio::test]
+async fn an_effect_is_spread_once() {
+    on(outbox::an_effect_is_spread_once).await;
+}
+
+#[tokio::test]
+async fn a_late_relay_records_nothing() {
+    on(outbox::a_late_relay_records_nothing).await;
+}
+
+#[tokio::test]
+async fn every_attempt_is_kept() {
+    on(outbox::every_attempt_is_kept).await;
+}
+
+#[tokio::test]
+async fn deliveries_of_one_aggregate_keep_their_order() {
+    on(outbox::deliveries_of_one_aggregate_keep_their_order).await;
+}
+
+#[tokio::test]
+async fn relays_at_once_share_the_work() {
+    on(outbox::relays_at_once_share_the_work).await;
 }

@@ -15,6 +15,7 @@
 //! | [`invoices`] | drafts, finalization, numbers |
 //! | [`runs`] | invoice runs and their items |
 //! | [`leases`] | leases, and writes that depend on one |
+//! | [`outbox`] | effects that are spread, claimed, attempted and delivered |
 //! | [`journal`] | facts, and commits that take effect together or not at all |
 //! | [`tenants`] | isolation |
 //!
@@ -35,6 +36,7 @@ pub mod documents;
 pub mod invoices;
 pub mod journal;
 pub mod leases;
+pub mod outbox;
 pub mod reads;
 pub mod runs;
 mod support;

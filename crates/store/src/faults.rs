@@ -22,11 +22,11 @@ use counterfoil_types::{
 
 use crate::{
     AccessStore, Account, AccountFilter, AggregateStore, ApiKey, ArchiveRecord, ArchiveStore,
-    BookRow, Bucket, CatalogStore, Claim, Commit, Document, DocumentFilter, DocumentStore, Finding,
-    InvoiceFilter, InvoiceStore, InvoiceSummary, JournalStore, Known, LaneHead, Lease, LeaseStore,
-    LedgerStore, Manifest, MeterRow, Pending, Projection, RecordedAudit, RecordedFact,
-    RecordedPosting, RunStore, Seal, Seen, Store, StoreError, Tenant, TouchWanted, UsageRead,
-    UsageWanted,
+    Attempt, BookRow, Bucket, CatalogStore, Claim, Commit, Delivery, DeliveryFilter, Document,
+    DocumentFilter, DocumentStore, Effect, Finding, InvoiceFilter, InvoiceStore, InvoiceSummary,
+    JournalStore, Known, LaneHead, Lease, LeaseStore, LedgerStore, Manifest, MeterRow, Next,
+    OutboxStore, Pending, Projection, RecordedAudit, RecordedFact, RecordedPosting, Route,
+    RunStore, Seal, Seen, Store, StoreError, Tenant, TouchWanted, UsageRead, UsageWanted,
 };
 
 /// On which side of its effect a call fails.
@@ -55,18 +55,23 @@ pub struct FaultStore {
 }
 
 /// Calls that change something: only for these the two sides differ.
-pub const WRITES: [&str; 11] = [
+pub const WRITES: [&str; 16] = [
     "acquire",
     "append",
     "append_after",
+    "claim_due",
     "commit",
+    "deliver_again",
     "drop_content",
     "ensure_tenant",
     "forget",
+    "park_target",
     "project",
     "put_back",
+    "record_attempts",
     "release",
     "renew",
+    "spread",
 ];
 
 impl FaultStore {
@@ -250,6 +255,21 @@ pass_on! { LeaseStore:
     fn acquire(name: &str, holder: &str, now: Timestamp, ttl_micros: i64) -> Option<Lease>;
     fn renew(lease: &Lease, now: Timestamp, ttl_micros: i64) -> ();
     fn release(lease: &Lease) -> ();
+}
+
+pass_on! { OutboxStore:
+    fn unspread(tenant: &TenantId, limit: u32) -> Vec<Effect>;
+    fn spread(tenant: &TenantId, routes: &[Route], now: Timestamp) -> ();
+    fn claim_due(tenant: &TenantId, target: &str, holder: &str, now: Timestamp, ttl_micros: i64,
+        limit: u32) -> Vec<Delivery>;
+    fn record_attempts(tenant: &TenantId, attempts: &[(Attempt, Next)]) -> Vec<bool>;
+    fn deliver_again(tenant: &TenantId, target: &str, keys: &[String], now: Timestamp) -> u64;
+    fn park_target(tenant: &TenantId, target: &str, reason: &str, now: Timestamp) -> u64;
+    fn deliveries(tenant: &TenantId, filter: &DeliveryFilter, after: Option<(u64, &str)>,
+        limit: u32) -> Vec<Delivery>;
+    fn attempts(tenant: &TenantId, key: &str) -> Vec<Attempt>;
+    fn effects(tenant: &TenantId, after: u64, limit: u32) -> Vec<Effect>;
+    fn failing_since(tenant: &TenantId, target: &str) -> Option<Timestamp>;
 }
 
 pass_on! { Store:

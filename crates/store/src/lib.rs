@@ -12,6 +12,7 @@
 //! | [`DocumentStore`] | documents, accounts, settings | documents immutable, accounts never below zero |
 //! | [`AccessStore`] | API keys, claims, the audit log | a claim is written with its effect; the log is append-only |
 //! | [`LeaseStore`] | leases | one holder at a time, a greater token for each |
+//! | [`OutboxStore`] | effects, deliveries, attempts | claimed by one at a time, every attempt kept, order per aggregate |
 //!
 //! [`ArchiveFiles`] and [`AnchorStore`] are ports to files beside the store.
 //!
@@ -41,6 +42,7 @@ pub mod invoice;
 pub mod journal;
 pub mod lease;
 pub mod ledger;
+pub mod outbox;
 pub mod run;
 
 use async_trait::async_trait;
@@ -62,6 +64,10 @@ pub use invoice::{InvoiceFilter, InvoiceStore, InvoiceSummary};
 pub use journal::{Fact, JournalStore, RecordedFact};
 pub use lease::{Fence, Lease, LeaseStore};
 pub use ledger::{LaneHead, LedgerStore, Pending, Seen};
+pub use outbox::{
+    Attempt, AttemptOutcome, Delivery, DeliveryFilter, DeliveryState, Effect, Next, OutboxStore,
+    Route,
+};
 pub use run::RunStore;
 
 /// Something `doctor` tells.
@@ -98,6 +104,7 @@ pub trait Store:
     + DocumentStore
     + AccessStore
     + LeaseStore
+    + OutboxStore
 {
     /// Makes the changes and records the facts of `commit` together, or none of them.
     ///

@@ -20,6 +20,9 @@ use crate::{
     args::Serve, config::Config, context, error::CliError, output::Out, random::SystemRandom,
 };
 
+/// How often the outbox is looked at.
+const RELAY_PAUSE: Duration = Duration::from_secs(1);
+
 pub(super) async fn run(
     config: &Config,
     serve: &Serve,
@@ -62,7 +65,18 @@ pub(super) async fn run(
         tokio::spawn(counterfoil_api::watch(shared.clone(), Duration::from_secs(10))),
         tokio::spawn(reload(engine.clone(), pricing)),
     ];
+    let relay = super::deliver::relay(config, store.shared(), None)?;
+    let (stop_relay, told) = tokio::sync::oneshot::channel::<()>();
+    let relaying = tokio::spawn(counterfoil_delivery::run(relay, RELAY_PAUSE, async {
+        // Dropped or sent: it is time to stop.
+        let _ = told.await;
+    }));
     let cut_off = counterfoil_api::serve(&shared, listener, listen(config)?, stopped()?).await;
+    // What is on its way is brought to its end, or is sent again under the same id by the next one.
+    drop(stop_relay);
+    if tokio::time::timeout(Listen::default().drain, relaying).await.is_err() {
+        tracing::warn!("deliveries were cut off; they are sent again");
+    }
     for task in background {
         task.abort();
         // Whatever it was doing is a transaction or nothing.
@@ -77,7 +91,7 @@ pub(super) async fn run(
 }
 
 /// Done when the process is told to stop.
-fn stopped() -> Result<impl Future<Output = ()>, CliError> {
+pub(super) fn stopped() -> Result<impl Future<Output = ()>, CliError> {
     let mut term = signal(SignalKind::terminate())?;
     let mut int = signal(SignalKind::interrupt())?;
     Ok(async move {

@@ -1,0 +1,152 @@
+//! `deliver`: a relay of the outbox, as configured; also for `serve`.
+
+use std::{path::Path, sync::Arc, time::Duration};
+
+use counterfoil_delivery::{
+    Guard, Relay, RelayOptions, Sender, WebSender,
+    mail::{MailOptions, MailSender, SmtpOptions, Transport, Unsubscribe, message},
+};
+use counterfoil_engine::Engine;
+use counterfoil_store::Store;
+
+use super::Verdict;
+use crate::{
+    args,
+    config::{Config, MailTransport},
+    context,
+    error::CliError,
+    output::Out,
+    random::SystemRandom,
+};
+
+fn asked(error: impl std::fmt::Display) -> CliError {
+    CliError::asked(error.to_string())
+}
+
+fn secret(path: &Path) -> Result<String, CliError> {
+    let text =
+        std::fs::read_to_string(path).map_err(|error| CliError::file(path.display(), error))?;
+    Ok(text.trim_end().to_owned())
+}
+
+/// Which addresses web hooks may be sent to.
+pub(crate) fn guard(config: &Config) -> Guard {
+    let (delivery, usual) = (&config.delivery, Guard::default());
+    Guard {
+        allow_hosts: delivery.allow_hosts.clone(),
+        ports: delivery.ports.clone().unwrap_or(usual.ports),
+        allow_http: delivery.allow_http,
+    }
+}
+
+/// What every mail has.
+pub(crate) fn mail_options(config: &Config) -> Result<MailOptions, CliError> {
+    let mail = &config.mail;
+    let from = mail.from.as_deref().unwrap_or("Counterfoil <billing@localhost>");
+    let mut options = MailOptions::from_sender(from).map_err(asked)?;
+    options.portal_url.clone_from(&mail.portal_url);
+    options.upgrade_url = mail.upgrade_url.clone().or_else(|| config.serve.upgrade_url.clone());
+    for operator in &mail.operators {
+        options.operators.push(message::mailbox("operator", operator).map_err(asked)?);
+    }
+    options.unsubscribe = match (&mail.unsubscribe_url, &mail.unsubscribe_key_file) {
+        (Some(url), Some(file)) => {
+            let key = secret(file)?.into_bytes();
+            if key.len() < 16 {
+                return Err(CliError::file(file.display(), "the key has at least 16 characters"));
+            }
+            Some(Unsubscribe { url: url.clone(), key })
+        }
+        (None, None) => None,
+        _ => {
+            return Err(CliError::asked(
+                "mail.unsubscribe_url and mail.unsubscribe_key_file go together",
+            ));
+        }
+    };
+    Ok(options)
+}
+
+fn mailer(config: &Config, store: &Arc<dyn Store>) -> Result<Option<Arc<dyn Sender>>, CliError> {
+    let mail = &config.mail;
+    let transport = match mail.transport {
+        MailTransport::None => return Ok(None),
+        MailTransport::File => Transport::File(
+            mail.folder
+                .clone()
+                .unwrap_or_else(|| config.database.parent().unwrap_or(Path::new("")).join("mail")),
+        ),
+        MailTransport::Smtp => {
+            let host = mail.host.clone().ok_or_else(|| {
+                CliError::asked("mail.transport is smtp: mail.host names the server")
+            })?;
+            if mail.from.is_none() {
+                return Err(CliError::asked("mail.transport is smtp: mail.from names the sender"));
+            }
+            let password = mail.password_file.as_deref().map(secret).transpose()?;
+            let certificate = mail.certificate.as_deref().map(secret).transpose()?;
+            Transport::smtp(&SmtpOptions {
+                host,
+                port: mail.port,
+                security: mail.security,
+                credentials: mail.user.clone().zip(password),
+                certificate: certificate.map(String::into_bytes),
+                timeout: None,
+            })
+            .map_err(asked)?
+        }
+    };
+    let sender = MailSender::new(store.clone(), mail_options(config)?, transport);
+    Ok(Some(Arc::new(sender)))
+}
+
+/// A relay as configured, for the configured tenant.
+pub(crate) fn relay(
+    config: &Config,
+    store: Arc<dyn Store>,
+    holder: Option<String>,
+) -> Result<Relay, CliError> {
+    let holder = holder.unwrap_or_else(|| {
+        let machine = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+        format!("{}/{}", machine.trim(), std::process::id())
+    });
+    let (delivery, usual) = (&config.delivery, RelayOptions::of(holder));
+    let claim = delivery.claim.map_or(usual.ttl_micros, |seconds| i64::from(seconds) * 1_000_000);
+    let options = RelayOptions {
+        concurrency: delivery.concurrency.unwrap_or(usual.concurrency).clamp(1, 256),
+        limit: delivery.attempts.unwrap_or(usual.limit).max(1),
+        ttl_micros: claim,
+        ..usual
+    };
+    let web = WebSender::new(store.clone(), guard(config))?;
+    let mail = mailer(config, &store)?;
+    Ok(Relay::new(
+        store,
+        config.tenant.clone(),
+        context::clock(config),
+        Arc::new(SystemRandom),
+        options,
+        (Arc::new(web), mail),
+    ))
+}
+
+pub(super) async fn run(
+    engine: &Engine,
+    config: &Config,
+    deliver: &args::Deliver,
+    out: &mut Out,
+) -> Result<Verdict, CliError> {
+    let relay = relay(config, engine.shared_store(), deliver.holder.clone())?;
+    let report = if deliver.once {
+        relay.deliver_due().await.map_err(asked)?
+    } else {
+        let stop = super::serve::stopped()?;
+        counterfoil_delivery::run(relay, Duration::from_millis(deliver.pause), stop).await
+    };
+    out.value(&report)?;
+    out.line(format_args!(
+        "{} delivered, {} to be tried again, {} parked",
+        report.delivered, report.retried, report.parked
+    ))?;
+    Ok(Verdict::unless(report.parked > 0))
+}

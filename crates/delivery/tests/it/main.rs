@@ -1,0 +1,11 @@
+//! Delivering, against real sockets: a receiver of web hooks and a mail server that misbehave as
+//! they are told, on both stores.
+
+#![cfg(test)]
+
+mod mails;
+mod receiver;
+mod relays;
+mod smtp;
+mod webhooks;
+mod world;
