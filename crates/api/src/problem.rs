@@ -183,6 +183,11 @@ impl From<EngineError> for Problem {
                 tracing::error!(%error, "cannot write JSON");
                 Self::new("internal", "the answer could not be written")
             }
+            // Its text names files of this machine.
+            EngineError::File(error) => {
+                tracing::error!(%error, "a file beside the store cannot be used");
+                Self::new("internal", "a file beside the store cannot be used; the log says which")
+            }
             other => Self::new("refused", other.to_string()),
         }
     }
