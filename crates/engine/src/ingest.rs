@@ -102,7 +102,9 @@ impl Engine {
             }
         }
         let stored = self.store.append(&self.tenant, &batch, now).await?;
-        self.memory.forget_usage(batch.iter().map(|pending| &pending.event.customer));
+        let customers = || batch.iter().map(|pending| &pending.event.customer);
+        self.memory.forget_usage(customers());
+        self.tallies.appended(customers().zip(&stored));
         let mut stored = stored.into_iter();
         receipts
             .into_iter()

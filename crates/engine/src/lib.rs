@@ -87,7 +87,8 @@ pub struct Engine {
     pub(crate) tax: Arc<dyn tax::TaxProvider>,
     pub(crate) clocks: test_clock::Clocks,
     pub(crate) memory: Arc<memory::Memory>,
-    pub(crate) gates: Arc<quotas::Gates>,
+    pub(crate) gate: Arc<quotas::Gate>,
+    pub(crate) tallies: Arc<quotas::Tallies>,
     pub(crate) origin: Option<Arc<origin::Origin>>,
     pub(crate) tenant: Tenant,
     pub(crate) beside: Arc<archive::Beside>,
@@ -107,9 +108,9 @@ impl Engine {
         let tenant = store.ensure_tenant(tenant, lanes).await?;
         let tax = Arc::new(tax::OwnRates);
         let clocks = test_clock::Clocks::default();
-        let (memory, gates) = (Arc::default(), Arc::default());
+        let (memory, gate, tallies) = (Arc::default(), Arc::default(), Arc::default());
         let beside = Arc::default();
-        Ok(Self { store, clock, tax, clocks, memory, gates, origin: None, tenant, beside })
+        Ok(Self { store, clock, tax, clocks, memory, gate, tallies, origin: None, tenant, beside })
     }
 
     /// The same with another source of tax decisions.

@@ -4,11 +4,13 @@
 //! is exact: usage is read, the verdict is given, and the event is appended only if nothing of the
 //! customer came in between, which the store checks under the lock of the lane. So however many
 //! processes consume at once, together they never pass a hard limit. Within a process, those who
-//! consume for one customer wait for one another and are decided on together.
+//! consume wait for one another and are decided on together.
 //!
 //! A customer's quota comes from its plan, add-ons adding to it; a quota of its own replaces that.
 
 mod consume;
+mod decide;
+mod tally;
 
 use std::sync::Arc;
 
@@ -22,7 +24,8 @@ use serde::Serialize;
 use crate::{Books, Engine, EngineError, contract::Account};
 
 pub use consume::Consumed;
-pub(crate) use consume::Gates;
+pub(crate) use consume::Gate;
+pub(crate) use tally::Tallies;
 
 const PREFIX: &str = "quota/";
 

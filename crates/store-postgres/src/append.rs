@@ -19,6 +19,7 @@
 //! taken, and none are once that is long ago ([`Caution`]), but those with corrections: there a key
 //! that is taken decides before anything else does.
 
+mod after;
 mod copy;
 pub(crate) mod plan;
 pub(crate) mod probe;
@@ -31,7 +32,7 @@ use std::{
 };
 
 use counterfoil_ledger::{LaneId, Receipt};
-use counterfoil_store::{Pending, Seen, StoreError, Tenant};
+use counterfoil_store::{Pending, StoreError, Tenant};
 use counterfoil_types::{Digest, TenantId, Timestamp};
 use sqlx::{PgConnection, Postgres, Transaction};
 use uuid::Uuid;
@@ -47,6 +48,7 @@ use crate::{
     rows::{get, signed, unsigned},
 };
 
+pub(crate) use after::append_after;
 pub(crate) use queue::Queues;
 
 /// How often a group is tried. Each further try means that another process has just stored a key
@@ -141,51 +143,6 @@ async fn append_at_once(
         return Plan::new(Heads::none(), &[]).add(&batch.staged, &batch.taken, &nothing);
     }
     queue::submit(store, queue, batch).await
-}
-
-/// Appends a customer's events if none of its came after what was seen. It goes by itself: what
-/// was decided holds for the head it was decided on, which a group would move.
-pub(crate) async fn append_after(
-    store: &PostgresStore,
-    tenant: &Tenant,
-    batch: &[Pending],
-    now: Timestamp,
-    seen: &Seen,
-) -> Result<Option<Vec<Receipt>>, StoreError> {
-    let mut batch =
-        Batch { staged: Staged::new(tenant, batch, now, store.sharded)?, taken: Taken::new() };
-    let mut last = StoreError::Unavailable("the batch was not tried".to_owned());
-    for _ in 0..TRIES {
-        match try_append_after(store, &mut batch, seen).await {
-            Ok(receipts) => return Ok(receipts),
-            Err(StepError::Store(error)) => return Err(error),
-            Err(StepError::Again(error)) => last = error,
-        }
-    }
-    Err(last)
-}
-
-async fn try_append_after(
-    store: &PostgresStore,
-    batch: &mut Batch,
-    seen: &Seen,
-) -> Result<Option<Vec<Receipt>>, StepError> {
-    let mut tx = store.begin_on(seen.lane).await?;
-    let heads = lock(&mut tx, vec![seen.lane.0]).await?;
-    let moved = sqlx::query(
-        "SELECT 1 FROM ledger_event WHERE lane_id = $1 AND position > $2 AND customer = $3 LIMIT 1",
-    )
-    .bind(seen.lane.0)
-    .bind(signed(seen.position))
-    .bind(seen.customer.as_str())
-    .fetch_optional(&mut *tx)
-    .await?;
-    if moved.is_some() {
-        return Ok(None);
-    }
-    probe(&mut tx, &batch.staged, &mut batch.taken).await?;
-    let receipts = store_rows(tx, heads, std::slice::from_mut(batch)).await?;
-    Ok(Some(receipts.into_iter().flatten().collect()))
 }
 
 /// Looks up which keys of a batch are taken, without a lock.

@@ -31,8 +31,8 @@ impl LedgerStore for PostgresStore {
         tenant: &Tenant,
         batch: &[Pending],
         now: Timestamp,
-        seen: &Seen,
-    ) -> Result<Option<Vec<Receipt>>, StoreError> {
+        seen: &[Seen],
+    ) -> Result<Vec<Option<Receipt>>, StoreError> {
         append::append_after(self, tenant, batch, now, seen).await
     }
 

@@ -40,6 +40,15 @@ mod invoices;
 mod journal;
 mod leases;
 mod ledger;
+#[cfg(target_os = "linux")]
+mod nodelay;
+#[cfg(not(target_os = "linux"))]
+mod nodelay {
+    /// Nothing to do it with.
+    pub(crate) fn set(_port: u16) -> std::io::Result<usize> {
+        Ok(0)
+    }
+}
 mod open;
 mod outbox;
 mod rows;

@@ -146,6 +146,7 @@ fn check_version(connection: &PgConnection) -> Result<(), StoreError> {
 
 async fn pool(connect: PgConnectOptions, options: PostgresOptions) -> Result<PgPool, sqlx::Error> {
     let lock_timeout = options.lock_timeout.as_millis().to_string();
+    let port = connect.get_port();
     PgPoolOptions::new()
         .max_connections(options.max_connections)
         .acquire_timeout(options.acquire_timeout)
@@ -158,6 +159,8 @@ async fn pool(connect: PgConnectOptions, options: PostgresOptions) -> Result<PgP
         .after_connect(move |connection, _| {
             let lock_timeout = lock_timeout.clone();
             Box::pin(async move {
+                // Without it everything works, only slower.
+                let _ = crate::nodelay::set(port);
                 // A process that hangs with a lane locked must not hold up all others for ever.
                 // An acknowledged event is on disk, whatever the server's default is.
                 // A plan that was made while a table was empty stays bad until somebody analyzes

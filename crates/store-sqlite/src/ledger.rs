@@ -1,6 +1,6 @@
 //! The ledger port: appending (see [`crate::append`]) and reading.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use async_trait::async_trait;
 use counterfoil_ledger::{LaneId, Receipt, StoredEvent, key_hash};
@@ -67,32 +67,30 @@ impl LedgerStore for SqliteStore {
         tenant: &Tenant,
         batch: &[Pending],
         now: Timestamp,
-        seen: &Seen,
-    ) -> Result<Option<Vec<Receipt>>, StoreError> {
+        seen: &[Seen],
+    ) -> Result<Vec<Option<Receipt>>, StoreError> {
         let mut tx = self.begin().await?;
-        let moved = sqlx::query(
-            "SELECT 1 FROM usage_event WHERE lane_id = ? AND position > ? AND customer = ? LIMIT 1",
-        )
-        .bind(seen.lane.0)
-        .bind(signed(seen.position))
-        .bind(seen.customer.as_str())
-        .fetch_optional(&mut *tx)
-        .await
-        .map_err(store_error)?;
-        if moved.is_some() {
-            return Ok(None);
-        }
-        match append::append(&mut tx, tenant, batch, now, true).await {
-            Ok(receipts) => {
-                tx.commit().await.map_err(store_error)?;
-                Ok(Some(receipts))
+        let moved = moved(&mut tx, seen).await?;
+        let stands = |pending: &&Pending| !moved.contains(&pending.event.customer);
+        let rest: Vec<Pending> = batch.iter().filter(stands).cloned().collect();
+        let mut receipts = Vec::new().into_iter();
+        if !rest.is_empty() {
+            match append::append(&mut tx, tenant, &rest, now, true).await {
+                Ok(appended) => {
+                    tx.commit().await.map_err(store_error)?;
+                    receipts = appended.into_iter();
+                }
+                Err(AppendError::KeyTaken) => {
+                    return Err(StoreError::conflict(
+                        "an event",
+                        "its key was taken though it had been looked up",
+                    ));
+                }
+                Err(AppendError::Store(error)) => return Err(error),
             }
-            Err(AppendError::KeyTaken) => Err(StoreError::conflict(
-                "an event",
-                "its key was taken though it had been looked up",
-            )),
-            Err(AppendError::Store(error)) => Err(error),
         }
+        let receipt = |pending| if stands(&pending) { receipts.next() } else { None };
+        Ok(batch.iter().map(receipt).collect())
     }
 
     async fn heads(&self, tenant: &Tenant) -> Result<Vec<LaneHead>, StoreError> {
@@ -167,6 +165,52 @@ impl LedgerStore for SqliteStore {
         let mut connection = self.read.acquire().await.map_err(store_error)?;
         append::row_by_key(&mut connection, &key_hash(tenant, source, id)).await
     }
+}
+
+/// Customers of which rows came after what was seen, or perhaps: see [`Seen::MOST`].
+async fn moved(
+    tx: &mut SqliteConnection,
+    seen: &[Seen],
+) -> Result<HashSet<CustomerId>, StoreError> {
+    let mut lanes: BTreeMap<LaneId, Vec<&Seen>> = BTreeMap::new();
+    for seen in seen {
+        lanes.entry(seen.lane).or_default().push(seen);
+    }
+    let mut moved = HashSet::new();
+    for (lane, mut all) in lanes {
+        let head = sqlx::query("SELECT position FROM lane WHERE lane_id = ?")
+            .bind(lane.0)
+            .fetch_optional(&mut *tx)
+            .await
+            .map_err(store_error)?;
+        let head = head.map(|row| get(&row, 0)).transpose()?.map_or(0, unsigned);
+        all.retain(|seen| {
+            let near = head.saturating_sub(seen.position) <= Seen::MOST;
+            if !near {
+                moved.insert(seen.customer.clone());
+            }
+            near
+        });
+        let Some(from) = all.iter().map(|seen| seen.position).min() else { continue };
+        let rows = sqlx::query(
+            "SELECT customer, MAX(position) FROM usage_event WHERE lane_id = ? AND position > ? GROUP BY customer",
+        )
+        .bind(lane.0)
+        .bind(signed(from))
+        .fetch_all(&mut *tx)
+        .await
+        .map_err(store_error)?;
+        let mut last: HashMap<String, u64> = HashMap::with_capacity(rows.len());
+        for row in &rows {
+            last.insert(get(row, 0)?, unsigned(get(row, 1)?));
+        }
+        for seen in all {
+            if last.get(seen.customer.as_str()).is_some_and(|last| *last > seen.position) {
+                moved.insert(seen.customer.clone());
+            }
+        }
+    }
+    Ok(moved)
 }
 
 pub(crate) async fn rows_at(

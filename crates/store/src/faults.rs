@@ -156,8 +156,8 @@ macro_rules! pass_on {
 
 pass_on! { LedgerStore:
     fn append(tenant: &Tenant, batch: &[Pending], now: Timestamp) -> Vec<Receipt>;
-    fn append_after(tenant: &Tenant, batch: &[Pending], now: Timestamp, seen: &Seen)
-        -> Option<Vec<Receipt>>;
+    fn append_after(tenant: &Tenant, batch: &[Pending], now: Timestamp, seen: &[Seen])
+        -> Vec<Option<Receipt>>;
     fn heads(tenant: &Tenant) -> Vec<LaneHead>;
     fn read(lane: LaneId, after: u64, upto: u64, customer: Option<&CustomerId>, limit: u32)
         -> Vec<StoredEvent>;

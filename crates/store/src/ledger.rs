@@ -60,6 +60,11 @@ pub struct Seen {
     pub position: u64,
 }
 
+impl Seen {
+    /// Most rows of the lane that are looked through for one of the customer's.
+    pub const MOST: u64 = 2_000;
+}
+
 /// Appending to and reading from the ledger.
 #[async_trait]
 pub trait LedgerStore: Send + Sync {
@@ -80,16 +85,17 @@ pub trait LedgerStore: Send + Sync {
         now: Timestamp,
     ) -> Result<Vec<Receipt>, StoreError>;
 
-    /// As [`LedgerStore::append`], but only if no row of the customer came after what was `seen`:
-    /// that is checked under the lock of the lane. `None` when one did; nothing was written then.
-    /// All events of the batch are the customer's.
+    /// As [`LedgerStore::append`], but an event of a customer that is named in `seen` is appended
+    /// only if no row of that customer came after what was seen: that is checked under the lock of
+    /// its lane. `None` for each event of a customer of which one did, or that was looked at more
+    /// than [`Seen::MOST`] rows ago. Customers that are not named are appended as they are.
     async fn append_after(
         &self,
         tenant: &Tenant,
         batch: &[Pending],
         now: Timestamp,
-        seen: &Seen,
-    ) -> Result<Option<Vec<Receipt>>, StoreError>;
+        seen: &[Seen],
+    ) -> Result<Vec<Option<Receipt>>, StoreError>;
 
     /// The heads of all lanes of a tenant, in lane order.
     async fn heads(&self, tenant: &Tenant) -> Result<Vec<LaneHead>, StoreError>;

@@ -159,7 +159,8 @@ pub async fn append_after_refuses_what_was_decided_too_early(store: AnyStore) {
         |position| Seen { customer: customer_id("acme"), lane: lane(&ours, "acme"), position };
     let try_one = async |id: &str, position: u64| {
         let batch = prepared(&ours, &[event(id, "acme")]);
-        store.append_after(&ours, &batch, NOW, &seen(position)).await.unwrap()
+        let receipts = store.append_after(&ours, &batch, NOW, &[seen(position)]).await.unwrap();
+        receipts.into_iter().next().flatten()
     };
     assert!(try_one("e1", 0).await.is_some());
     assert!(try_one("e2", 0).await.is_none());
@@ -171,11 +172,23 @@ pub async fn append_after_refuses_what_was_decided_too_early(store: AnyStore) {
         .unwrap();
     append(&store, &ours, &[event("e3", &other)]).await;
     assert!(try_one("e4", 2).await.is_some());
+    // Of several customers in one batch each goes by what was seen of it; one that is not named
+    // goes in any case.
+    let mixed = prepared(&ours, &[event("e5", "acme"), event("e6", &other), event("e7", "free")]);
+    let of = |name: &str, position| Seen {
+        customer: customer_id(name),
+        lane: lane(&ours, name),
+        position,
+    };
+    let sights = [of("acme", 4), of(&other, 2)];
+    let receipts = store.append_after(&ours, &mixed, NOW, &sights).await.unwrap();
+    let stored: Vec<bool> = receipts.iter().map(Option::is_some).collect();
+    assert_eq!(stored, [true, false, true]);
     // What is stored already is a duplicate, not a second row.
-    let again = try_one("e4", 4).await.unwrap();
-    assert!(matches!(again.as_slice(), [counterfoil_ledger::Receipt::Duplicate { .. }]));
+    let again = try_one("e4", 5).await.unwrap();
+    assert!(matches!(again, counterfoil_ledger::Receipt::Duplicate { .. }));
     assert_whole(&store, &ours).await;
-    assert_eq!(all_rows(&store, &ours).await.len(), 4);
+    assert_eq!(all_rows(&store, &ours).await.len(), 6);
 }
 
 /// Of many who decide on the same sight, one writes at a time.
@@ -196,9 +209,9 @@ pub async fn racing_appends_after_the_same_sight_do_not_pass_a_limit(store: AnyS
                     let customer = customer_id("acme");
                     let seen = Seen { customer, lane: acme, position };
                     let batch = prepared(&tenant, &[event(&format!("e{number}"), "acme")]);
-                    match store.append_after(&tenant, &batch, NOW, &seen).await {
-                        Ok(Some(_)) => return true,
-                        Ok(None) | Err(StoreError::Unavailable(_) | StoreError::Locked(_)) => {}
+                    match store.append_after(&tenant, &batch, NOW, &[seen]).await.as_deref() {
+                        Ok([Some(_)]) => return true,
+                        Ok(_) | Err(StoreError::Unavailable(_) | StoreError::Locked(_)) => {}
                         Err(error) => panic!("{error}"),
                     }
                 }
