@@ -103,6 +103,7 @@ impl Engine {
             Err(error) => {
                 // Whether it took effect is unknown: nothing that was counted is kept.
                 let error = Arc::new(EngineError::from(error));
+                accounts.keys().for_each(|customer| self.tallies.forget(customer));
                 for at in open {
                     settle(*at, Err(Arc::clone(&error)));
                 }
@@ -135,6 +136,7 @@ impl Engine {
                 settle(at, Ok(Decided { receipt: None, quotas }));
             }
         }
+        unclean.iter().for_each(|customer| self.tallies.forget(customer));
         accounts.retain(|customer, _| !unclean.contains(customer));
         let now = self.clock.now();
         for (customer, account) in accounts {
@@ -151,7 +153,7 @@ impl Engine {
         let account = match round.accounts.entry(event.customer.clone()) {
             std::collections::btree_map::Entry::Occupied(entry) => entry.into_mut(),
             std::collections::btree_map::Entry::Vacant(entry) => {
-                let tally = self.tallies.take(&event.customer, wanted.pending.lane);
+                let tally = self.tallies.of(&event.customer, wanted.pending.lane);
                 entry.insert(Account { tally, ..Account::default() })
             }
         };
@@ -171,7 +173,7 @@ impl Engine {
                 round.denied.push((at, states));
                 return Ok(());
             }
-            // Not on what may long be different.
+            // Not on what may be different by now.
             account.tally = None;
         }
     }

@@ -109,12 +109,17 @@ impl Tallies {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes a customer's tally out, to decide on.
-    pub(super) fn take(&self, customer: &CustomerId, lane: LaneId) -> Option<Tally> {
-        let mut kept = self.kept();
+    /// A customer's tally, to decide on.
+    pub(super) fn of(&self, customer: &CustomerId, lane: LaneId) -> Option<Tally> {
+        let kept = self.kept();
         let reached = kept.reached.get(&lane).copied().unwrap_or(0);
-        let tally = kept.tallies.remove(customer)?;
-        (reached.saturating_sub(tally.position) <= BEHIND).then_some(tally)
+        let tally = kept.tallies.get(customer)?;
+        (reached.saturating_sub(tally.position) <= BEHIND).then(|| tally.clone())
+    }
+
+    /// Forgets a tally that turned out to be wrong, or may be.
+    pub(super) fn forget(&self, customer: &CustomerId) {
+        self.kept().tallies.remove(customer);
     }
 
     /// Keeps a tally for the next use.
@@ -122,6 +127,7 @@ impl Tallies {
         // A rolling window ends with its use: nobody else will ask for it.
         tally.totals.retain(|_, total| total.quota.spec.window != QuotaWindow::Rolling);
         if tally.spent || tally.totals.is_empty() {
+            self.forget(customer);
             return;
         }
         let mut kept = self.kept();
