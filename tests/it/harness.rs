@@ -18,7 +18,7 @@ use sqlx::Connection;
 use tempfile::TempDir;
 
 /// Settings of the program that could come from outside.
-const SETTINGS: [&str; 10] = [
+const SETTINGS: [&str; 11] = [
     "COUNTERFOIL_CONFIG",
     "COUNTERFOIL_DATA_DIR",
     "COUNTERFOIL_LANES",
@@ -27,6 +27,7 @@ const SETTINGS: [&str; 10] = [
     "COUNTERFOIL_TENANT",
     "COUNTERFOIL_TEST_MODE",
     "DATABASE_URL",
+    "OTEL_EXPORTER_OTLP_ENDPOINT",
     "RUST_LOG",
     "USER",
 ];
@@ -57,7 +58,16 @@ fn build() -> PathBuf {
     };
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| env!("CARGO").into());
     let output = Command::new(cargo)
-        .args(["build", "--quiet", "-p", "counterfoil-cli", "--bin", "counterfoil"])
+        .args([
+            "build",
+            "--quiet",
+            "-p",
+            "counterfoil-cli",
+            "--bin",
+            "counterfoil",
+            "--features",
+            "full",
+        ])
         .args(["--profile", profile, "--message-format", "json"])
         .current_dir(root())
         .output()

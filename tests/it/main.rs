@@ -22,4 +22,5 @@ mod reports;
 mod sdks;
 mod service;
 mod tidy;
+mod traces;
 mod vectors;

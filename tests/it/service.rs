@@ -31,10 +31,14 @@ pub(crate) struct Service {
 impl Service {
     /// Starts one; `also` are further settings and arguments.
     pub(crate) fn start(place: &Place, url: Option<&str>, also: &[&str]) -> Self {
+        let url = url.map(|url| ("DATABASE_URL", url));
+        Self::start_in(place, url.as_slice(), also)
+    }
+
+    /// Starts one with these variables set.
+    pub(crate) fn start_in(place: &Place, settings: &[(&str, &str)], also: &[&str]) -> Self {
         let with = |mut command: Command| {
-            if let Some(url) = url {
-                command.env("DATABASE_URL", url);
-            }
+            command.envs(settings.iter().copied());
             command
         };
         let args = ["key", "create", "--name", "test", "--scope", "admin", "--json"];
@@ -72,7 +76,7 @@ impl Service {
     }
 
     /// Waits for its end: exit code and what it printed.
-    fn ends(&mut self) -> (Option<i32>, String) {
+    pub(crate) fn ends(&mut self) -> (Option<i32>, String) {
         let mut text = String::new();
         if let Some(mut out) = self.child.stdout.take() {
             out.read_to_string(&mut text).expect("output");
@@ -94,7 +98,7 @@ impl Drop for Service {
 }
 
 /// One request on a connection of its own; `None` when there is no whole answer.
-fn ask(
+pub(crate) fn ask(
     address: &str,
     key: &str,
     method: &str,

@@ -15,6 +15,8 @@ use counterfoil_store::{ApiKey, AuditEntry, Commit, Write};
 use counterfoil_types::{CanonicalWriter, Digest, TenantId};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 
+use tracing::Instrument;
+
 use crate::{
     limits::{By, Rate, policy_name, seconds},
     operation::Operation,
@@ -83,8 +85,26 @@ pub(crate) async fn guard(
     shared.metrics.in_flight.inc();
     let id = request_id(&shared, &request);
     let mut tenant = None;
-    let outcome = admit(&shared, &operation, &path, request, next, &id, &mut tenant).await;
+    // Named as OpenTelemetry names what a server does; without a collector it costs next to nothing.
+    let span = tracing::info_span!(
+        "request",
+        otel.name = operation.id,
+        otel.kind = "server",
+        http.request.method = %request.method(),
+        http.route = operation.path,
+        http.response.status_code = tracing::field::Empty,
+        request = %id,
+        tenant = tracing::field::Empty,
+    );
+    if !span.is_disabled() {
+        (shared.options.on_request)(&span, request.headers());
+    }
+    let outcome = admit(&shared, &operation, &path, request, next, &id, &mut tenant)
+        .instrument(span.clone())
+        .await;
     let response = outcome.unwrap_or_else(IntoResponse::into_response);
+    span.record("http.response.status_code", response.status().as_u16());
+    span.record("tenant", tenant.as_ref().map(TenantId::as_str));
     let response = with_request_id(response, &id);
     let status = response.status().as_u16();
     let micros = shared.clock.now().micros().saturating_sub(started.micros());

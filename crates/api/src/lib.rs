@@ -34,4 +34,4 @@ mod service;
 pub use background::{anchor, forget, project, watch};
 pub use openapi::schema_of;
 pub use serve::{Listen, ServeError, serve, tls};
-pub use service::{Options, Shared, openapi_document, operations};
+pub use service::{OnRequest, Options, Shared, openapi_document, operations};

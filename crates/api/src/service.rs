@@ -61,7 +61,12 @@ pub struct Options {
     pub limits: Limits,
     /// What every engine gets once it is open, for example files beside the store.
     pub furnish: Arc<dyn Fn(Engine) -> Engine + Send + Sync>,
+    /// Told of the span of each request that is traced, and of its headers.
+    pub on_request: OnRequest,
 }
+
+/// See [`Options::on_request`].
+pub type OnRequest = Arc<dyn Fn(&tracing::Span, &axum::http::HeaderMap) + Send + Sync>;
 
 /// Everything requests share.
 #[derive(Clone)]

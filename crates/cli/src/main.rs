@@ -19,6 +19,7 @@ mod human;
 mod output;
 mod random;
 mod source;
+mod telemetry;
 
 use std::process::ExitCode;
 
@@ -28,22 +29,15 @@ use crate::{args::Args, error::CliError, output::Out};
 
 fn main() -> ExitCode {
     let args = Args::parse();
-    let filter = tracing_subscriber::EnvFilter::try_from_env("COUNTERFOIL_LOG")
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn"));
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    // One JSON object a line, for machines that gather logs.
-    if std::env::var("COUNTERFOIL_LOG_FORMAT").is_ok_and(|format| format == "json") {
-        log.json().init();
-    } else {
-        log.init();
-    }
     let mut out = Out::new(args.json);
-    let outcome = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()
-        .map_err(CliError::from)
-        .and_then(|runtime| runtime.block_on(commands::dispatch(args, &mut out)));
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    let outcome = runtime.map_err(CliError::from).and_then(|runtime| {
+        let telemetry = telemetry::start(runtime.handle());
+        let outcome = runtime.block_on(commands::dispatch(args, &mut out));
+        telemetry.stop();
+        outcome
+    });
     match outcome.and_then(|verdict| out.flush().map(|()| verdict)) {
         Ok(commands::Verdict::Done) => ExitCode::SUCCESS,
         Ok(commands::Verdict::WantsDecision) => ExitCode::from(3),

@@ -40,6 +40,7 @@ impl Service {
             enforce_quotas_at_ingest: false,
             run: RunOptions::default(),
             furnish: std::sync::Arc::new(|engine| engine),
+            on_request: std::sync::Arc::new(|_, _| ()),
             limits: Limits {
                 limiter: Arc::new(InMemory::default()),
                 rules: Vec::new(),

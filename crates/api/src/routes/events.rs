@@ -17,6 +17,7 @@ use counterfoil_ledger::{Event, Receipt, Reject, Scalar, StoredEvent, receipt::R
 use counterfoil_types::{CustomerId, Digest, Quantity, Timestamp};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use tracing::Instrument;
 
 use crate::{
     extract::{Json, Query},
@@ -378,6 +379,7 @@ pub(crate) async fn take(
 ) -> Result<Vec<Receipt>, Problem> {
     let engine = &caller.engine;
     let now = engine.now();
+    let decoded_count = decoded.len();
     let prepared = decoded
         .into_iter()
         .map(|decoded| match decoded {
@@ -385,10 +387,11 @@ pub(crate) async fn take(
             Err(reject) => counterfoil_engine::ingest::Prepared::Refused(reject),
         })
         .collect();
+    let span = tracing::info_span!("append", events = decoded_count);
     let receipts = if shared.options.enforce_quotas_at_ingest {
-        engine.append_within_quotas(prepared, now).await?
+        engine.append_within_quotas(prepared, now).instrument(span).await?
     } else {
-        engine.append_prepared(prepared, now).await?
+        engine.append_prepared(prepared, now).instrument(span).await?
     };
     shared.appended.notify_one();
     Ok(receipts)

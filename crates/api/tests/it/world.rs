@@ -196,6 +196,7 @@ pub(crate) fn options() -> Options {
             fail_open: true,
         },
         furnish: Arc::new(|engine| engine),
+        on_request: std::sync::Arc::new(|_, _| ()),
     }
 }
 

@@ -160,6 +160,7 @@ async fn options(config: &Config) -> Result<Options, CliError> {
         upgrade_url: serve.upgrade_url.clone(),
         enforce_quotas_at_ingest: serve.enforce_quotas_at_ingest.unwrap_or(false),
         run: config.run_options(),
+        on_request: crate::telemetry::on_request(),
         furnish: {
             let config = config.clone();
             Arc::new(move |engine| context::beside(&config, engine))

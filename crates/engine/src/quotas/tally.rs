@@ -162,10 +162,7 @@ impl Tallies {
     }
 
     /// Takes note of rows that were appended without being counted here.
-    pub(crate) fn appended<'a>(
-        &self,
-        rows: impl Iterator<Item = (&'a CustomerId, &'a Receipt)>,
-    ) {
+    pub(crate) fn appended<'a>(&self, rows: impl Iterator<Item = (&'a CustomerId, &'a Receipt)>) {
         let mut kept = self.kept();
         if kept.tallies.is_empty() {
             return;

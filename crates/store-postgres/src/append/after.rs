@@ -9,9 +9,7 @@ use counterfoil_store::{Pending, Seen, StoreError, Tenant};
 use counterfoil_types::{CustomerId, Timestamp};
 use sqlx::PgConnection;
 
-use super::{
-    Batch, TRIES, lock, look_up, plan::Heads, probe::Taken, stage::Staged, store_rows,
-};
+use super::{Batch, TRIES, lock, look_up, plan::Heads, probe::Taken, stage::Staged, store_rows};
 use crate::{
     error::StepError,
     open::PostgresStore,
@@ -74,8 +72,7 @@ async fn append_part(
     // Only of customers that are still in it: those that moved have been left out.
     let customers: HashSet<&CustomerId> =
         part.iter().map(|pending| &pending.event.customer).collect();
-    let seen: Vec<&Seen> =
-        seen.iter().filter(|seen| customers.contains(&seen.customer)).collect();
+    let seen: Vec<&Seen> = seen.iter().filter(|seen| customers.contains(&seen.customer)).collect();
     let lanes: Vec<i64> = lanes.into_iter().collect();
     let mut last = StoreError::Unavailable("the batch was not tried".to_owned());
     if store.queues.caution.take() {
