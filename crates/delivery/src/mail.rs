@@ -3,11 +3,13 @@
 //! | file | what |
 //! |---|---|
 //! | [`letter`] | from an effect to a letter: recipient, words, amounts, dates in the customer's zone |
+//! | [`bounce`] | addresses that mail came back from |
 //! | [`show`] | money and days as people write them |
 //! | [`message`] | from a letter to a message: HTML and text, headers that cannot be injected |
 //! | [`transport`] | SMTP, or files in a folder |
 //! | [`unsubscribe`] | one click, RFC 8058 |
 
+pub mod bounce;
 pub mod letter;
 pub mod message;
 pub mod show;

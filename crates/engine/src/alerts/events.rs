@@ -56,8 +56,13 @@ impl Engine {
         if !self.first(&key) {
             return Ok(());
         }
-        let commit = Commit::of(Write::Queue { key, kind: kind.to_owned(), body, at });
-        Ok(self.store.commit(&self.tenant.id, &commit).await?)
+        let write = Write::Queue { key: key.clone(), kind: kind.to_owned(), body, at };
+        let outcome = self.store.commit(&self.tenant.id, &Commit::of(write)).await;
+        if outcome.is_err() {
+            // The next time is the first one again.
+            self.memory.told.lock().unwrap_or_else(PoisonError::into_inner).remove(&key);
+        }
+        Ok(outcome?)
     }
 
     /// Tells web hooks that a customer ran into a quota, once per quota and window.

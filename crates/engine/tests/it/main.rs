@@ -21,6 +21,7 @@
 
 #![cfg(test)]
 
+mod alerts;
 mod any_order;
 mod archive;
 mod archive_faults;
