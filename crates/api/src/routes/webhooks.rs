@@ -60,7 +60,7 @@ pub(crate) struct SecretEndpoint {
 pub(crate) struct EndpointBody {
     /// Its id; derived from the URL when absent.
     id: Option<String>,
-    /// Where to: `https://HOST/PATH`.
+    /// Where to: host and path under the scheme https.
     url: String,
     /// What it hears of; `invoice.*` means all of that front; everything when empty.
     #[serde(default)]

@@ -4,6 +4,7 @@
 #![cfg(test)]
 
 mod access;
+mod alerts;
 mod backfills;
 mod bodies;
 mod document;

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use counterfoil_store::{
     Store,
     contract::{
-        access, aggregates, among, append, archive, catalog, concurrent, corrections, documents,
-        alerts, invoices, journal, leases, outbox, reads, runs, tenants,
+        access, alerts, aggregates, among, append, archive, catalog, concurrent, corrections, documents,
+        invoices, journal, leases, outbox, reads, runs, tenants,
     },
 };
 use sqlx::Row;
