@@ -160,6 +160,10 @@ async fn a_denial_and_a_flood_of_calls_are_told_once() {
     }
     let engine = world.engine("home").await;
     let effects = engine.store().effects(&engine.tenant().id, 0, 1_000).await.unwrap();
+    for effect in &effects {
+        let problems = crate::schema::data_problems(&effect.kind, &effect.body);
+        assert_eq!(problems, Vec::<String>::new());
+    }
     let kinds = kinds(&effects);
     for kind in ["quota.exceeded", "api.quota.exceeded", "api.rate_limit.exceeded"] {
         assert_eq!(kinds.iter().filter(|one| **one == kind).count(), 1, "{kind} in {kinds:?}");

@@ -5,6 +5,9 @@
 
 mod access;
 mod alerts;
+#[expect(dead_code, reason = "shared with the tests of delivery, which use all of it")]
+#[path = "../../../delivery/tests/it/schema.rs"]
+mod schema;
 mod backfills;
 mod bodies;
 mod document;

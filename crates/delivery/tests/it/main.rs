@@ -6,6 +6,10 @@
 mod mails;
 mod receiver;
 mod relays;
+mod schema;
 mod smtp;
+mod smtp_tls;
+mod letters;
+mod events;
 mod webhooks;
 mod world;

@@ -88,6 +88,11 @@ async fn alerts(engine: &Engine) -> Vec<Alert> {
 
 async fn effects(engine: &Engine) -> Vec<Effect> {
     let found = engine.store().effects(&engine.tenant().id, 0, 10_000).await.unwrap();
+    // Whatever was queued is as the published schema of web hook events says.
+    for effect in &found {
+        let problems = crate::schema::data_problems(&effect.kind, &effect.body);
+        assert_eq!(problems, Vec::<String>::new());
+    }
     found.into_iter().filter(|effect| effect.kind.starts_with("alert.")).collect()
 }
 

@@ -22,6 +22,9 @@
 #![cfg(test)]
 
 mod alerts;
+#[expect(dead_code, reason = "shared with the tests of delivery, which use all of it")]
+#[path = "../../../delivery/tests/it/schema.rs"]
+mod schema;
 mod any_order;
 mod archive;
 mod archive_faults;
