@@ -41,7 +41,8 @@ pub fn of(used: &Exact, days: &[Exact], period: &Period, now: Timestamp) -> Opti
     let square = variance(days, &daily).mul(&left).mul(&Exact::from(4_u64));
     let margin = root(&square);
     // What was used stays used where days only add.
-    let floor = if days.iter().any(Exact::is_negative) { expected.sub(&margin) } else { used.clone() };
+    let floor =
+        if days.iter().any(Exact::is_negative) { expected.sub(&margin) } else { used.clone() };
     let low = expected.sub(&margin).at_least(&floor).at_most(&expected);
     let high = expected.add(&margin);
     Some(Forecast { expected, low, high, daily, days: days.len() })

@@ -365,11 +365,7 @@ pub fn defaults() -> Vec<Rule> {
 /// Those of `rules` that fire for a customer: what is replaced by a narrower one, or one as narrow
 /// that comes later, is left out, and so is what is switched off.
 #[must_use]
-pub fn effective<'a>(
-    rules: &'a [Rule],
-    customer: &CustomerId,
-    plans: &[PlanKey],
-) -> Vec<&'a Rule> {
+pub fn effective<'a>(rules: &'a [Rule], customer: &CustomerId, plans: &[PlanKey]) -> Vec<&'a Rule> {
     let holding: Vec<&Rule> = rules.iter().filter(|rule| rule.holds_for(customer, plans)).collect();
     let replaced = |rule: &&Rule| {
         holding.iter().any(|other| {

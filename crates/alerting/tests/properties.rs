@@ -170,7 +170,9 @@ fn little_history_constant_days_and_nothing_at_all_are_no_anomalies() {
     assert!(anomaly::judge(&three(), &steady, &Exact::from(115_i64), true).is_none());
     assert!(anomaly::judge(&three(), &steady, &Exact::from(116_i64), true).is_some());
     let times = Method::TimesMedian(Quantity::from(2_u32));
-    assert!(anomaly::judge(&times, &whole(&[0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0]), &big, true).is_none());
+    assert!(
+        anomaly::judge(&times, &whole(&[0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0]), &big, true).is_none()
+    );
 }
 
 #[test]

@@ -14,9 +14,9 @@ use clap::{Args as ClapArgs, Parser, Subcommand};
 use counterfoil_engine::report::AsOf;
 use counterfoil_types::{Currency, CustomerId, PlanKey, SubscriptionId, TenantId, Timestamp};
 
+pub(crate) use alert::Alert;
 pub(crate) use archive::{Archive, ArchiveFormat, Days, Recover};
 pub(crate) use contract::{Clock, CustomerAdd, Late, Subscription, When};
-pub(crate) use alert::Alert;
 pub(crate) use delivery::{Deliver, Mail, Outbox, Webhook};
 pub(crate) use money::{CreditNote, Dunning, Grant, Payment};
 pub(crate) use report::Report;

@@ -28,7 +28,7 @@ class Handler:
         said = {
             "to": envelope.rcpt_tos,
             "text": envelope.content.decode("utf-8", "replace"),
-            "tls": session.ssl is not None,
+            "tls": server.transport.get_extra_info("sslcontext") is not None,
             "user": session.auth_data and session.auth_data.login.decode(),
         }
         print(json.dumps(said), flush=True)

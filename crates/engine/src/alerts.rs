@@ -90,8 +90,10 @@ impl Engine {
         let setup = Arc::new(self.alert_setup().await?);
         let rules = digest(&setup.rules)?;
         let swept = self.store.settings(&self.tenant.id, SWEPT).await?;
-        let swept: Option<Swept> =
-            swept.iter().find(|(key, _)| key == SWEPT).and_then(|(_, v)| serde_json::from_str(v).ok());
+        let swept: Option<Swept> = swept
+            .iter()
+            .find(|(key, _)| key == SWEPT)
+            .and_then(|(_, v)| serde_json::from_str(v).ok());
         let stale = |swept: &Swept| {
             swept.rules != rules || now >= swept.at.plus_micros(DAY_MICROS) || now < swept.at
         };
@@ -312,10 +314,8 @@ impl Engine {
 }
 
 fn moved(setup: &Setup, lane: LaneId, upto: u64) -> Option<Write> {
-    (setup.seen.get(&lane) != Some(&upto)).then(|| Write::Set {
-        key: format!("{SEEN}{}", lane.0),
-        value: Some(upto.to_string()),
-    })
+    (setup.seen.get(&lane) != Some(&upto))
+        .then(|| Write::Set { key: format!("{SEEN}{}", lane.0), value: Some(upto.to_string()) })
 }
 
 fn digest(rules: &[Rule]) -> Result<String, EngineError> {

@@ -135,9 +135,7 @@ async fn apply(tx: &mut PgConnection, tenant: i64, write: &Write) -> Result<(), 
         Write::Forget { before } => access::forget(tx, tenant, *before).await,
         Write::Audit(entry) => access::audit(tx, tenant, entry).await,
         Write::FireAlerts(fired) => alerts::fire(tx, tenant, fired).await,
-        Write::TellAlerts { alerts: ids, effect } => {
-            alerts::tell(tx, tenant, ids, effect).await
-        }
+        Write::TellAlerts { alerts: ids, effect } => alerts::tell(tx, tenant, ids, effect).await,
         Write::MoveAlert { alert, to, until, by, at } => {
             alerts::move_to(tx, tenant, alert, *to, *until, (by, *at)).await
         }

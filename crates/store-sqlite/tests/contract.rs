@@ -7,8 +7,8 @@ use std::{future::Future, sync::Arc};
 use counterfoil_store::{
     Store,
     contract::{
-        access, alerts, aggregates, among, append, archive, catalog, concurrent, corrections, documents,
-        invoices, journal, leases, outbox, reads, runs, tenants,
+        access, aggregates, alerts, among, append, archive, catalog, concurrent, corrections,
+        documents, invoices, journal, leases, outbox, reads, runs, tenants,
     },
 };
 use counterfoil_store_sqlite::SqliteStore;

@@ -21,12 +21,13 @@ use counterfoil_types::{
 };
 
 use crate::{
-    AccessStore, Account, AccountFilter, AggregateStore, Alert, AlertFilter, AlertStore, ApiKey, ArchiveRecord, ArchiveStore,
-    Attempt, BookRow, Bucket, CatalogStore, Claim, Commit, Delivery, DeliveryFilter, Document,
-    DocumentFilter, DocumentStore, Effect, Finding, Fired, InvoiceFilter, InvoiceStore, InvoiceSummary,
-    JournalStore, Known, LaneHead, Lease, LeaseStore, LedgerStore, Manifest, MeterRow, Next,
-    OutboxStore, Pending, Projection, RecordedAudit, RecordedFact, RecordedPosting, Route,
-    RunStore, Seal, Seen, Store, StoreError, Tenant, TouchWanted, UsageRead, UsageWanted,
+    AccessStore, Account, AccountFilter, AggregateStore, Alert, AlertFilter, AlertStore, ApiKey,
+    ArchiveRecord, ArchiveStore, Attempt, BookRow, Bucket, CatalogStore, Claim, Commit, Delivery,
+    DeliveryFilter, Document, DocumentFilter, DocumentStore, Effect, Finding, Fired, InvoiceFilter,
+    InvoiceStore, InvoiceSummary, JournalStore, Known, LaneHead, Lease, LeaseStore, LedgerStore,
+    Manifest, MeterRow, Next, OutboxStore, Pending, Projection, RecordedAudit, RecordedFact,
+    RecordedPosting, Route, RunStore, Seal, Seen, Store, StoreError, Tenant, TouchWanted,
+    UsageRead, UsageWanted,
 };
 
 /// On which side of its effect a call fails.

@@ -142,8 +142,7 @@ async fn measure(store: Arc<dyn Store>, customers: u64) -> Outcome<Measured> {
         let id = CustomerId::new(name(number))?;
         let customer = Customer::new(id.clone(), id.to_string(), Currency::USD, Zone::utc());
         let (plan, start) = ("p".parse()?, "2026-10-01".parse()?);
-        let subscription =
-            Subscription::new(name(number).parse()?, id, "alerts", plan, start);
+        let subscription = Subscription::new(name(number).parse()?, id, "alerts", plan, start);
         writes.push(Write::PutCustomer(customer));
         writes.push(Write::PutSubscription(subscription));
     }

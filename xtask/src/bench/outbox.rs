@@ -160,15 +160,11 @@ async fn queue(store: &dyn Store, tenant: &TenantId, kind: &str, count: u64) -> 
 async fn measure(store: Arc<dyn Store>, count: u64) -> Outcome<(Duration, Duration)> {
     let tenant = TenantId::new("bench")?;
     store.ensure_tenant(&tenant, 1).await?;
-    let mut customer =
-        Customer::new(CustomerId::new("acme")?, "Acme", Currency::USD, Zone::utc());
+    let mut customer = Customer::new(CustomerId::new("acme")?, "Acme", Currency::USD, Zone::utc());
     customer.email = Some("billing@acme.example".to_owned());
     store.commit(&tenant, &Commit::of(Write::PutCustomer(customer))).await?;
-    let guard = Guard {
-        allow_hosts: vec!["127.0.0.1".to_owned()],
-        allow_http: true,
-        ..Guard::default()
-    };
+    let guard =
+        Guard { allow_hosts: vec!["127.0.0.1".to_owned()], allow_http: true, ..Guard::default() };
     let url = format!("http://{}/hook", listen(web).await?);
     let kinds = vec!["invoice.issued".to_owned()];
     let new = NewEndpoint { id: Some("sink".to_owned()), url, kinds, secret: None };

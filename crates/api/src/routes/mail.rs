@@ -96,9 +96,9 @@ async fn view(caller: &Caller, id: &CustomerId) -> Result<MailView, Problem> {
     let (store, tenant) = (caller.engine.store(), &caller.engine.tenant().id);
     let customer = caller.engine.customer(id).await?;
     Ok(MailView {
-        bounced: bounce::of(store, tenant, id).await?.filter(|bounce| {
-            customer.email.as_ref() == Some(&bounce.address)
-        }),
+        bounced: bounce::of(store, tenant, id)
+            .await?
+            .filter(|bounce| customer.email.as_ref() == Some(&bounce.address)),
         email: customer.email,
         unsubscribed: unsubscribe::stopped(store, tenant, id).await?,
     })

@@ -96,7 +96,8 @@ async fn endpoints_are_made_changed_and_removed_without_showing_secrets_twice() 
     let tag = read.header("etag").to_owned();
     let change = Some(json!({"kinds": []}));
     world.ask("PATCH", one, &world.admin, &[("if-match", "\"0\"")], change.clone()).await.is(412);
-    let changed = world.ask("PATCH", one, &world.admin, &[("if-match", &tag)], change).await.is(200);
+    let changed =
+        world.ask("PATCH", one, &world.admin, &[("if-match", &tag)], change).await.is(200);
     assert_eq!(changed.at("/kinds"), "[]");
     let to_us = Some(json!({"url": "https://10.0.0.1/"}));
     ask(&world, "PATCH", one, to_us).await.is(422);
@@ -173,10 +174,7 @@ async fn a_denial_and_a_flood_of_calls_are_told_once() {
 #[tokio::test]
 async fn a_customer_unsubscribes_with_one_click_and_nobody_else_can() {
     let world = World::furnished().await;
-    let how = Unsubscribe {
-        url: "/unsubscribe".to_owned(),
-        key: b"0123456789abcdef".to_vec(),
-    };
+    let how = Unsubscribe { url: "/unsubscribe".to_owned(), key: b"0123456789abcdef".to_vec() };
     let (tenant, acme) = (TenantId::new("home").unwrap(), CustomerId::new("acme").unwrap());
     let link = how.link(&tenant, &acme, "alert.warning").unwrap();
     // Looking changes nothing: scanners follow links.

@@ -5,9 +5,6 @@
 
 mod access;
 mod alerts;
-#[expect(dead_code, reason = "shared with the tests of delivery, which use all of it")]
-#[path = "../../../delivery/tests/it/schema.rs"]
-mod schema;
 mod backfills;
 mod bodies;
 mod document;
@@ -17,6 +14,9 @@ mod finance;
 mod limits;
 mod once;
 mod quotas;
+#[expect(dead_code, reason = "shared with the tests of delivery, which use all of it")]
+#[path = "../../../delivery/tests/it/schema.rs"]
+mod schema;
 mod usage;
 mod wire;
 mod world;

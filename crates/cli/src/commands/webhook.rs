@@ -107,7 +107,8 @@ pub(super) async fn run(
         }
         args::Webhook::Replay { id, since, kind } => {
             let endpoint = endpoint::named(store, tenant, &id).await.map_err(failed)?;
-            let changed = again::replay(store, tenant, &endpoint, since, kind.as_deref(), now).await?;
+            let changed =
+                again::replay(store, tenant, &endpoint, since, kind.as_deref(), now).await?;
             out.value(&json!({"replayed": changed}))?;
             out.line(format_args!("{changed} effects are sent to {id} again"))?;
         }

@@ -47,8 +47,7 @@ impl Language {
     #[must_use]
     pub fn of(tag: Option<&str>) -> &'static Self {
         let wanted = tag.and_then(|tag| tag.split(['-', '_']).next()).unwrap_or_default();
-        let spoken =
-            LANGUAGES.iter().find(|language| language.code.eq_ignore_ascii_case(wanted));
+        let spoken = LANGUAGES.iter().find(|language| language.code.eq_ignore_ascii_case(wanted));
         spoken.or_else(|| LANGUAGES.first()).unwrap_or(&NONE)
     }
 
@@ -110,7 +109,9 @@ mod tests {
 
     #[test]
     fn a_tag_finds_its_language_or_english() {
-        for (tag, code) in [("de-AT", "de"), ("DE", "de"), ("en_GB", "en"), ("tlh", "en"), ("", "en")] {
+        for (tag, code) in
+            [("de-AT", "de"), ("DE", "de"), ("en_GB", "en"), ("tlh", "en"), ("", "en")]
+        {
             assert_eq!(Language::of(Some(tag)).code, code);
         }
         assert_eq!(Language::of(Some("de")).day(3, 10, 2026), "3. Oktober 2026");

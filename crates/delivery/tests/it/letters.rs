@@ -3,7 +3,9 @@
 #![cfg(test)]
 
 use counterfoil_delivery::mail::{
-    KINDS, Language, MailOptions, Unsubscribe, letter::sample, message,
+    KINDS, Language, MailOptions, Unsubscribe,
+    letter::{Composed, compose, sample},
+    message,
 };
 use counterfoil_invoicing::Customer;
 use counterfoil_store::{Commit, Effect, Write};
@@ -45,7 +47,10 @@ fn every_kind_has_a_letter_in_every_language() {
             let built = message::build(&letter, &options(), "evt_1", NOW).unwrap();
             let raw = String::from_utf8(built.formatted()).unwrap();
             let stoppable = !essential && letter.customer.is_some();
-            assert_eq!(raw.contains("List-Unsubscribe-Post: List-Unsubscribe=One-Click"), stoppable);
+            assert_eq!(
+                raw.contains("List-Unsubscribe-Post: List-Unsubscribe=One-Click"),
+                stoppable
+            );
             assert_eq!(text.contains("/unsubscribe?token="), stoppable, "{kind}");
             if letter.customer.is_some() {
                 subjects.push((kind, letter.subject.clone()));
@@ -78,8 +83,7 @@ async fn nothing_a_customer_is_called_becomes_markup_or_a_template() {
     on_both(async |world: World| {
         let id = CustomerId::new("acme").unwrap();
         let name = "<img src=x onerror=alert(1)> {{ 7 * 7 }} {% raw %}";
-        let mut customer =
-            Customer::new(id, name, "USD".parse().unwrap(), "UTC".parse().unwrap());
+        let mut customer = Customer::new(id, name, "USD".parse().unwrap(), "UTC".parse().unwrap());
         customer.email = Some("a@acme.example".to_owned());
         customer.language = Some("de".to_owned());
         let write = Write::PutCustomer(customer);
@@ -93,13 +97,8 @@ async fn nothing_a_customer_is_called_becomes_markup_or_a_template() {
             at: NOW,
         };
         let store = world.store.as_ref();
-        let composed = counterfoil_delivery::mail::letter::compose(
-            store, &world.tenant, &effect, &options(),
-        );
-        let counterfoil_delivery::mail::letter::Composed::Letter(letter) = composed.await.unwrap()
-        else {
-            panic!("there is somebody to write to")
-        };
+        let composed = compose(store, &world.tenant, &effect, &options()).await.unwrap();
+        let Composed::Letter(letter) = composed else { panic!("there is somebody to write to") };
         assert_eq!(letter.language, "de");
         let (html, text) = message::render(&letter).unwrap();
         assert!(html.contains("&lt;img src=x onerror=alert(1)&gt; {{ 7 * 7 }}"), "{html}");

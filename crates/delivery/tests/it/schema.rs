@@ -10,8 +10,22 @@ pub(crate) fn problems(root: &Value, schema: &Value, value: &Value, place: &str)
     let mut found = Vec::new();
     let mut wrong = |why: String| found.push(format!("{place}: {why}"));
     let known = [
-        "$schema", "$id", "$defs", "title", "description", "type", "required", "properties",
-        "additionalProperties", "items", "enum", "const", "oneOf", "$ref", "minimum", "pattern",
+        "$schema",
+        "$id",
+        "$defs",
+        "title",
+        "description",
+        "type",
+        "required",
+        "properties",
+        "additionalProperties",
+        "items",
+        "enum",
+        "const",
+        "oneOf",
+        "$ref",
+        "minimum",
+        "pattern",
     ];
     let Some(rules) = schema.as_object() else { return vec![format!("{place}: no schema")] };
     for keyword in rules.keys() {

@@ -78,8 +78,7 @@ impl Engine {
             let Some(period) = state.period else { continue };
             let at = self.now_of(customer);
             let start = period.start.max(at.bucket(24 * HOUR_MICROS));
-            let key =
-                format!("api.quota.exceeded/{customer}/{}/{}", state.meter, start.micros());
+            let key = format!("api.quota.exceeded/{customer}/{}/{}", state.meter, start.micros());
             let body = json!({"customer": customer, "quota": state});
             self.once("api.quota.exceeded", key, body, at).await?;
         }
@@ -163,8 +162,7 @@ impl Engine {
                 let every = u64::from(every.max(1));
                 let first = (from / every + 1) * every;
                 let step = usize::try_from(every).unwrap_or(usize::MAX);
-                let positions: Vec<u64> =
-                    (first..=upto).step_by(step).take(SAMPLES).collect();
+                let positions: Vec<u64> = (first..=upto).step_by(step).take(SAMPLES).collect();
                 let rows = self.rows_at(lane, &positions).await?;
                 rows.into_iter()
                     .map(|row| Write::Queue {

@@ -171,11 +171,8 @@ impl Engine {
         let hour_ago = now.plus_micros(-HOUR);
         let since = hour_ago.plus_micros(-2 * counterfoil_types::timestamp::DAY_MICROS);
         let fired = self.store.fired_among(&self.tenant.id, &customers, since).await?;
-        let recent: HashSet<&CustomerId> = fired
-            .iter()
-            .filter(|one| told_after(one, hour_ago))
-            .map(|one| &one.customer)
-            .collect();
+        let recent: HashSet<&CustomerId> =
+            fired.iter().filter(|one| told_after(one, hour_ago)).map(|one| &one.customer).collect();
         let mut told = 0;
         for (customer, alerts) in &of {
             if recent.contains(customer) {

@@ -5,9 +5,7 @@ use counterfoil_alerting::{
     threshold::{percent_of, reached, reached_percent},
 };
 use counterfoil_store::{Alert, AlertState};
-use counterfoil_types::{
-    Exact, MeterKey, Period, Quantity, Timestamp, timestamp::DAY_MICROS,
-};
+use counterfoil_types::{Exact, MeterKey, Period, Quantity, Timestamp, timestamp::DAY_MICROS};
 
 use super::page::{Case, Included, Page, days_before, today};
 use crate::{Engine, EngineError};
@@ -32,9 +30,7 @@ impl Engine {
         explanation: String,
     ) -> Alert {
         let (tenant, customer) = (&self.tenant.id, &case.customer.id);
-        let id = Alert::id_of(
-            tenant, customer, &seen.rule.id, seen.meter, &threshold, seen.window,
-        );
+        let id = Alert::id_of(tenant, customer, &seen.rule.id, seen.meter, &threshold, seen.window);
         Alert {
             id,
             customer: customer.clone(),
@@ -258,8 +254,7 @@ impl Engine {
     ) -> Result<(), EngineError> {
         let Some(limit) = &seen.limit else { return Ok(()) };
         let days = page.days(case, &included.meter, included.window, case.at)?;
-        let days: Vec<Exact> =
-            days.iter().map(|day| included.preparation.convert(day)).collect();
+        let days: Vec<Exact> = days.iter().map(|day| included.preparation.convert(day)).collect();
         let Some(forecast) = forecast::of(&seen.value, &days, &included.window, case.at) else {
             return Ok(());
         };
@@ -271,7 +266,12 @@ impl Engine {
             let on = case.customer.zone.civil(passes)?.date();
             let why = format!(
                 "at {} {} a day over {} days, {percent} % of {limit} are passed on {on}; {} are expected by the end (between {} and {})",
-                shown(&forecast.daily), seen.unit, forecast.days, forecast.expected, forecast.low, forecast.high
+                shown(&forecast.daily),
+                seen.unit,
+                forecast.days,
+                forecast.expected,
+                forecast.low,
+                forecast.high
             );
             let forecast_seen = Seen {
                 value: forecast.expected.clone(),

@@ -214,8 +214,7 @@ impl Page<'_> {
         };
         let mut days = Vec::new();
         let first = period.start.bucket(DAY_MICROS);
-        let mut day =
-            if first == period.start { first } else { first.plus_micros(DAY_MICROS) };
+        let mut day = if first == period.start { first } else { first.plus_micros(DAY_MICROS) };
         while day.plus_micros(DAY_MICROS) <= until {
             let same = |bucket: &Bucket| bucket.key.level == Level::Day && bucket.key.start == day;
             let kept = self.kept(&case.customer.id, meter, period, same)?;

@@ -180,11 +180,8 @@ async fn every_kind_of_rule_fires_and_explains_itself() {
     rule(&world, Rule { meter: Some("calls".parse().unwrap()), ..Rule::of("day", usage) }).await;
     let spend = Watch::Spend { thresholds: amounts(&[5]), currency: "USD".parse().unwrap() };
     rule(&world, Rule::of("spend", spend)).await;
-    let change = Watch::Change {
-        percent: Quantity::from(50_u32),
-        direction: Direction::Up,
-        days: 2,
-    };
+    let change =
+        Watch::Change { percent: Quantity::from(50_u32), direction: Direction::Up, days: 2 };
     rule(&world, Rule::of("change", change)).await;
     let by = Method::Deviations(Quantity::from(3_u32));
     rule(&world, Rule::of("odd", Watch::Anomaly { by, days: 14 })).await;
@@ -232,7 +229,8 @@ async fn a_flood_becomes_one_digest_an_hour() {
     assert_eq!(told[0].body["count"], 6);
     // Within the hour single ones are told singly, and a second flood waits.
     for number in 0..7 {
-        let watch = Watch::Usage { thresholds: amounts(&[10 + number]), window: WatchWindow::Month };
+        let watch =
+            Watch::Usage { thresholds: amounts(&[10 + number]), window: WatchWindow::Month };
         let meter = Some("calls".parse().unwrap());
         rule(&world, Rule { meter, ..Rule::of(&format!("m{number}"), watch) }).await;
     }

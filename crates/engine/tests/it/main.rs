@@ -22,9 +22,6 @@
 #![cfg(test)]
 
 mod alerts;
-#[expect(dead_code, reason = "shared with the tests of delivery, which use all of it")]
-#[path = "../../../delivery/tests/it/schema.rs"]
-mod schema;
 mod any_order;
 mod archive;
 mod archive_faults;
@@ -44,6 +41,9 @@ mod random;
 mod random_reports;
 mod recovery;
 mod reports;
+#[expect(dead_code, reason = "shared with the tests of delivery, which use all of it")]
+#[path = "../../../delivery/tests/it/schema.rs"]
+mod schema;
 mod sharing;
 mod usage;
 mod verify;

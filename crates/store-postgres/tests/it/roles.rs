@@ -83,10 +83,8 @@ async fn secrets_of_web_hooks_are_not_there_for_the_read_role() {
     let write = Write::Set { key: "webhook/crm".to_owned(), value: Some(secret) };
     fixture.store.commit(&fixture.tenant.id, &Commit::of(write)).await.unwrap();
     let mut connection = fixture.intruder().await;
-    let enter = format!(
-        "SET counterfoil.tenant = '{}'; SET ROLE counterfoil_read",
-        fixture.tenant.number
-    );
+    let enter =
+        format!("SET counterfoil.tenant = '{}'; SET ROLE counterfoil_read", fixture.tenant.number);
     run(&mut connection, &enter).await.unwrap();
     let all = "SELECT count(*) FROM setting".to_owned();
     assert_eq!(count(&mut connection, all.clone()).await, 1, "other settings are there");

@@ -55,10 +55,8 @@ pub async fn an_alert_fires_once(store: AnyStore) {
     commit(&store, &tenant, fire.clone()).await.unwrap();
     commit(&store, &tenant, fire).await.unwrap();
     assert_eq!(store.alert(&tenant.id, &low.id).await.unwrap(), Some(low.clone()));
-    let other = vec![
-        alert(&tenant, "acme", "75", Some("e/2")),
-        alert(&tenant, "acme", "100", Some("e/2")),
-    ];
+    let other =
+        vec![alert(&tenant, "acme", "75", Some("e/2")), alert(&tenant, "acme", "100", Some("e/2"))];
     assert!(is_conflict(commit(&store, &tenant, Write::FireAlerts(other.clone())).await));
     assert!(is_conflict(
         commit(&store, &tenant, Write::FireAlerts(vec![alert(&tenant, "acme", "75", None)])).await

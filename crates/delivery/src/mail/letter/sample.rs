@@ -96,8 +96,7 @@ pub fn letter(
     if !is_mailed(kind) {
         return Err(LetterError::Missing(format!("a mail of kind {kind:?}")));
     }
-    let mut customer =
-        Customer::new(customer_id()?, "Acme Ltd", Currency::USD, Zone::utc());
+    let mut customer = Customer::new(customer_id()?, "Acme Ltd", Currency::USD, Zone::utc());
     customer.language = language.map(ToOwned::to_owned);
     let speaker = speaker(&customer, options);
     let words = match kind {

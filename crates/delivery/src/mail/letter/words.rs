@@ -125,8 +125,7 @@ impl Speaker<'_> {
             words = words.row(self.word("row.tax"), self.money(facts.tax), false);
         }
         let words = words.row(self.word("row.total"), self.money(facts.total), true);
-        self.due(words, facts)
-            .link(self.word("action.invoice"), self.options.portal_url.as_ref())
+        self.due(words, facts).link(self.word("action.invoice"), self.options.portal_url.as_ref())
     }
 
     fn due(&self, words: Words, facts: &InvoiceFacts) -> Words {
@@ -204,18 +203,15 @@ impl Speaker<'_> {
                 let percent = &alert.threshold;
                 self.language.say("alert.share.subject", context! { percent, meter })
             }
-            "spend" => {
-                self.language.say("alert.spend.subject", context! { threshold => amount() })
-            }
+            "spend" => self.language.say("alert.spend.subject", context! { threshold => amount() }),
             "forecast" => {
                 let day = self.day(alert.expected_at.unwrap_or(alert.window.end));
                 self.language.say("forecast.subject", context! { meter, day })
             }
             "anomaly" | "change" => self.language.say("anomaly.subject", context! { meter }),
-            _ => self.language.say(
-                "alert.amount.subject",
-                context! { meter, threshold => amount() },
-            ),
+            _ => {
+                self.language.say("alert.amount.subject", context! { meter, threshold => amount() })
+            }
         }
     }
 
@@ -294,7 +290,6 @@ pub(super) fn notice(kind: &str, body: &Value) -> Words {
     }
     words
 }
-
 
 /// The alert in the body of an effect.
 pub(super) fn alert_in(kind: &str, body: &Value) -> Result<Alert, LetterError> {
