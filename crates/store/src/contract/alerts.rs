@@ -123,7 +123,7 @@ pub async fn alerts_wait_to_be_told_of(store: AnyStore) {
         let (store, id) = (store.clone(), tenant.id.clone());
         async move { store.untold_alerts(&id, later(at), 10).await.unwrap() }
     };
-    assert_eq!(waiting(99).await, [open.clone()]);
+    assert_eq!(waiting(99).await, std::slice::from_ref(&open));
     assert_eq!(waiting(100).await.len(), 2);
     let told = |effect: &str| Write::TellAlerts {
         alerts: vec![open.id.clone()],
@@ -132,7 +132,7 @@ pub async fn alerts_wait_to_be_told_of(store: AnyStore) {
     commit(&store, &tenant, told("d/1")).await.unwrap();
     commit(&store, &tenant, told("d/1")).await.unwrap();
     assert!(is_conflict(commit(&store, &tenant, told("d/2")).await));
-    assert_eq!(waiting(100).await, [snoozed.clone()]);
+    assert_eq!(waiting(100).await, std::slice::from_ref(&snoozed));
     // Windows that are over resolve what was told of, and leave what waits.
     commit(&store, &tenant, Write::ResolveAlerts { by: open.window.end }).await.unwrap();
     let state = |id: &str| {
