@@ -299,7 +299,7 @@ async fn alerts_fire_once_whatever_call_fails() {
     let calls = counting.calls();
     let wanted = (keys(&clean).await, told(&clean).await);
     assert_eq!(wanted.0.len(), 5);
-    for call in opened..calls.len() {
+    for (call, name) in calls.iter().enumerate().skip(opened) {
         for side in [Side::Before, Side::After] {
             let world = start.copy().await;
             let faulty = FaultStore::failing(Arc::new(world.sqlite.clone()), call, side);
@@ -309,7 +309,7 @@ async fn alerts_fire_once_whatever_call_fails() {
             }
             world.engine.evaluate_alerts(Sweep::All).await.unwrap();
             let found = (keys(&world).await, told(&world).await);
-            assert_eq!(found, wanted, "call {call} ({}) {side:?}", calls[call]);
+            assert_eq!(found, wanted, "call {call} ({name}) {side:?}");
         }
     }
 }
