@@ -51,23 +51,3 @@ impl Pace {
         }
     }
 }
-
-#[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
-    use super::Pace;
-
-    #[tokio::test(start_paused = true)]
-    async fn a_domain_gets_no_more_than_its_rate_and_others_do_not_wait() {
-        let pace = Pace::new(4);
-        let start = tokio::time::Instant::now();
-        for _ in 0..9 {
-            pace.wait(["a.example"].into_iter()).await;
-        }
-        assert!(start.elapsed() >= Duration::from_secs(2), "{:?}", start.elapsed());
-        let then = tokio::time::Instant::now();
-        pace.wait(["b.example"].into_iter()).await;
-        assert_eq!(then.elapsed(), Duration::ZERO);
-    }
-}

@@ -12,6 +12,9 @@ use counterfoil_store::{Commit, Effect, Write};
 use counterfoil_types::{CustomerId, TenantId};
 use serde_json::json;
 
+use counterfoil_delivery::mail::pace::Pace;
+use std::time::Duration;
+
 use crate::world::{NOW, World, on_both};
 
 fn options() -> MailOptions {
@@ -106,4 +109,17 @@ async fn nothing_a_customer_is_called_becomes_markup_or_a_template() {
         assert!(text.contains("{{ 7 * 7 }}") && !text.contains("49"));
     })
     .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_domain_gets_no_more_than_its_rate_and_others_do_not_wait() {
+    let pace = Pace::new(4);
+    let nine = async {
+        for _ in 0..9 {
+            pace.wait(["a.example"].into_iter()).await;
+        }
+    };
+    assert!(tokio::time::timeout(Duration::from_millis(1_900), nine).await.is_err());
+    let other = pace.wait(["b.example"].into_iter());
+    assert!(tokio::time::timeout(Duration::from_millis(1), other).await.is_ok());
 }

@@ -46,6 +46,12 @@ impl Engine {
         told.insert(key.to_owned())
     }
 
+    /// The same engine, acting for nobody: a request that is refused leaves no claim, although
+    /// somebody is told of it.
+    fn unprompted(&self) -> Self {
+        Self { origin: None, ..self.clone() }
+    }
+
     async fn once(
         &self,
         kind: &str,
@@ -57,7 +63,7 @@ impl Engine {
             return Ok(());
         }
         let write = Write::Queue { key: key.clone(), kind: kind.to_owned(), body, at };
-        let outcome = self.store.commit(&self.tenant.id, &Commit::of(write)).await;
+        let outcome = self.unprompted().commit(&Commit::of(write)).await;
         if outcome.is_err() {
             // The next time is the first one again.
             self.memory.told.lock().unwrap_or_else(PoisonError::into_inner).remove(&key);
@@ -179,6 +185,6 @@ impl Engine {
                     .collect()
             }
         };
-        Ok(self.store.commit(&self.tenant.id, &Commit { writes, ..Commit::default() }).await?)
+        Ok(self.unprompted().commit(&Commit { writes, ..Commit::default() }).await?)
     }
 }
