@@ -27,9 +27,10 @@ struct Rule {
 }
 
 const PURE: &[&str] = &["tokio", "sqlx", "rusqlite", "axum"];
-const STAGES: &[&str] = &["types", "ledger", "metering", "rating", "catalog", "invoicing"];
+const STAGES: &[&str] =
+    &["types", "ledger", "metering", "rating", "catalog", "invoicing", "alerting"];
 const STAGES_AND_STORE: &[&str] =
-    &["types", "ledger", "metering", "rating", "catalog", "invoicing", "store"];
+    &["types", "ledger", "metering", "rating", "catalog", "invoicing", "alerting", "store"];
 
 /// The direction of dependencies. A new crate is written down here first.
 const RULES: &[Rule] = &[
@@ -39,6 +40,7 @@ const RULES: &[Rule] = &[
     Rule { name: "rating", uses: Some(&["types"]), never: PURE },
     Rule { name: "catalog", uses: Some(&["types", "metering", "rating"]), never: PURE },
     Rule { name: "invoicing", uses: Some(&["types", "rating"]), never: PURE },
+    Rule { name: "alerting", uses: Some(&["types"]), never: PURE },
     Rule { name: "store", uses: Some(STAGES), never: &["sqlx", "rusqlite", "axum"] },
     Rule { name: "store-sqlite", uses: Some(STAGES_AND_STORE), never: &["axum"] },
     Rule { name: "store-postgres", uses: Some(STAGES_AND_STORE), never: &["axum"] },
@@ -49,7 +51,7 @@ const RULES: &[Rule] = &[
     },
     Rule {
         name: "delivery",
-        uses: Some(&["types", "invoicing", "store"]),
+        uses: Some(&["types", "invoicing", "alerting", "store"]),
         never: &["sqlx", "rusqlite", "axum"],
     },
     Rule { name: "engine", uses: Some(STAGES_AND_STORE), never: &["sqlx", "rusqlite", "axum"] },
@@ -62,8 +64,10 @@ const RULES: &[Rule] = &[
             "rating",
             "catalog",
             "invoicing",
+            "alerting",
             "store",
             "engine",
+            "delivery",
         ]),
         never: &["sqlx", "rusqlite"],
     },

@@ -2,6 +2,7 @@
 //! object `{"bench", "value", "unit", "baseline", "ratio", "goal"}`. Ratios are of figures taken
 //! in the same run; nothing here gates a test.
 
+mod alerts;
 mod figure;
 mod http;
 mod http_ingest;
@@ -9,6 +10,7 @@ mod ingest_naive;
 mod ingest_postgres;
 mod ingest_sqlite;
 mod month;
+mod outbox;
 mod quota;
 mod rate;
 mod rebuild;
@@ -23,6 +25,8 @@ pub(crate) fn run(name: &str, rest: &[&str]) -> Outcome<String> {
     let size = rest.first().map(|size| size.parse::<u64>()).transpose()?;
     match name {
         "http-ingest" => http_ingest::run(size.unwrap_or(1_000_000)),
+        "alerts" => alerts::run(size.unwrap_or(100_000)),
+        "outbox" => outbox::run(size.unwrap_or(20_000)),
         "quota" => quota::run(size.unwrap_or(25_000)),
         "ingest-postgres" => ingest_postgres::run(size.unwrap_or(1_000_000)),
         "ingest-naive" => ingest_naive::run(size.unwrap_or(100_000)),
@@ -44,6 +48,8 @@ pub(crate) fn run(name: &str, rest: &[&str]) -> Outcome<String> {
                 "run-postgres",
                 "http-ingest",
                 "quota",
+                "alerts",
+                "outbox",
             ];
             let reports: Result<Vec<String>, _> = all.iter().map(|name| run(name, rest)).collect();
             Ok(reports?.join("\n\n"))

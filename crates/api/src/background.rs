@@ -32,7 +32,12 @@ pub async fn project(shared: Shared) {
         for engine in shared.engines().await {
             // Processes on one database share the lanes.
             match engine.project_some(&holder, &Sharing::default()).await {
-                Ok(done) => shared.metrics.projected(done.rows),
+                Ok(done) => {
+                    shared.metrics.projected(done.rows);
+                    if done.rows > 0 {
+                        alert(&engine).await;
+                    }
+                }
                 Err(error) => {
                     tracing::warn!(%error, "projecting stopped; it goes on shortly");
                     failed = true;
@@ -47,6 +52,18 @@ pub async fn project(shared: Shared) {
             let _ = tokio::time::timeout(PAUSE, appended).await;
             tokio::time::sleep(GATHER).await;
         }
+    }
+}
+
+/// Evaluates alerts for those whose events were just projected; the scheduled evaluation makes up
+/// for whatever is missed here.
+async fn alert(engine: &counterfoil_engine::Engine) {
+    match engine.alerts_after_projection().await {
+        Ok(report) if report.fired > 0 => {
+            tracing::info!(fired = report.fired, told = report.told, "alerts fired");
+        }
+        Ok(_) => {}
+        Err(error) => tracing::warn!(%error, "alerts were not evaluated; they are shortly"),
     }
 }
 

@@ -237,6 +237,17 @@ fn note_use(shared: &Shared, engine: &Engine, key: &Arc<ApiKey>) {
     });
 }
 
+/// Tells web hooks that a key is used too often, once an hour; the refusal stands in any case.
+async fn tell_limited(shared: &Shared, tenant: &TenantId, key: &ApiKey, what: (u32, &str)) {
+    let (limit, operation) = what;
+    let Ok(engine) = shared.engine(tenant).await else { return };
+    let customer = key.customer.as_ref();
+    let told = engine.tell_rate_limited(customer, Some(&key.id), limit, Some(operation)).await;
+    if let Err(error) = told {
+        tracing::warn!(%error, "a limit was not told to web hooks");
+    }
+}
+
 async fn rate_limits(
     shared: &Shared,
     operation: &Operation,
@@ -271,6 +282,7 @@ async fn rate_limits(
         };
         if !decision.allowed {
             shared.metrics.limited();
+            tell_limited(shared, tenant, key, (rate.limit, operation.id)).await;
             let problem = Problem::new("rate_limited", "too many requests; slow down")
                 .retry_after(seconds(decision.retry_after));
             return Err(rate_headers(&rate, &decision, name)

@@ -162,6 +162,16 @@ impl Routes {
         self.add(Method::PUT, (path, id), scope, handler)
     }
 
+    pub(crate) fn patch<H: Handler<T, Shared>, T: 'static>(
+        &mut self,
+        path: &'static str,
+        id: &'static str,
+        scope: Scope,
+        handler: H,
+    ) -> Entry<'_> {
+        self.add(Method::PATCH, (path, id), scope, handler)
+    }
+
     pub(crate) fn delete<H: Handler<T, Shared>, T: 'static>(
         &mut self,
         path: &'static str,

@@ -1,20 +1,24 @@
 //! The operations, one file per noun.
 
 mod access;
+mod alerts;
 mod backfills;
 mod books;
 mod clock;
 mod customers;
+mod deliveries;
 pub(crate) mod events;
 mod grants;
 pub(crate) mod incidents;
 mod invoices;
+mod mail;
 mod payments;
 mod quotas;
 mod runs;
 mod subscriptions;
 mod system;
 mod usage;
+mod webhooks;
 
 use crate::operation::Routes;
 
@@ -31,6 +35,10 @@ pub(crate) fn register(routes: &mut Routes) {
     payments::register(routes);
     grants::register(routes);
     runs::register(routes);
+    alerts::register(routes);
+    webhooks::register(routes);
+    deliveries::register(routes);
+    mail::register(routes);
     access::register(routes);
     clock::register(routes);
     incidents::register(routes);

@@ -51,6 +51,10 @@ pub struct Options {
     pub tenant_in_flight: usize,
     /// Status of a use that a quota denies: 402 or 403.
     pub over_quota_status: u16,
+    /// Which addresses web hooks may be sent to.
+    pub guard: counterfoil_delivery::Guard,
+    /// How customers unsubscribe from mails.
+    pub unsubscribe: Option<counterfoil_delivery::mail::Unsubscribe>,
     /// Where an over-quota customer can get more.
     pub upgrade_url: Option<String>,
     /// Whether events beyond a hard quota are rejected at ingest.

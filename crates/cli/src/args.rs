@@ -1,5 +1,6 @@
 //! The command line, as clap reads it.
 
+mod alert;
 mod archive;
 mod contract;
 mod delivery;
@@ -13,6 +14,7 @@ use clap::{Args as ClapArgs, Parser, Subcommand};
 use counterfoil_engine::report::AsOf;
 use counterfoil_types::{Currency, CustomerId, PlanKey, SubscriptionId, TenantId, Timestamp};
 
+pub(crate) use alert::Alert;
 pub(crate) use archive::{Archive, ArchiveFormat, Days, Recover};
 pub(crate) use contract::{Clock, CustomerAdd, Late, Subscription, When};
 pub(crate) use delivery::{Deliver, Mail, Outbox, Webhook};
@@ -217,6 +219,9 @@ pub(crate) enum Command {
     /// Mails.
     #[command(subcommand)]
     Mail(Mail),
+    /// Alerts about usage.
+    #[command(subcommand)]
+    Alert(Alert),
     /// Print the OpenAPI document of the service.
     Openapi,
 }

@@ -1,6 +1,7 @@
 //! The commands, one file each.
 
 mod after;
+mod alert;
 mod archive;
 mod backtest;
 mod calendar;
@@ -188,6 +189,7 @@ async fn with_store(
         Command::Deliver(deliver) => deliver::run(engine, config, &deliver, out).await,
         Command::Outbox(command) => outbox::run(engine, command, out).await,
         Command::Webhook(command) => webhook::run(engine, config, command, out).await,
+        Command::Alert(command) => alert::run(engine, command, out).await,
         Command::Mail(command) => mail::run(engine, config, command, out).await,
         Command::Quickstart
         | Command::Migrate

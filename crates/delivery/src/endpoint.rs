@@ -102,6 +102,22 @@ impl Endpoint {
             .map(|secret| secret.secret.as_str())
     }
 
+    /// Gives it a new secret. The one before goes on signing beside it for a day.
+    pub fn rotate(&mut self, random: &dyn Random, now: Timestamp) {
+        self.secrets.retain(|secret| secret.until.is_none_or(|until| until > now));
+        for secret in &mut self.secrets {
+            secret.until.get_or_insert(now.plus_micros(OVERLAP));
+        }
+        self.secrets.insert(0, Secret { secret: signature::new_secret(random), until: None });
+    }
+
+    /// Switches it on. What failed before counts no more against it.
+    pub fn switch_on(&mut self, now: Timestamp) {
+        self.enabled = true;
+        self.disabled_because = None;
+        self.trusted_since = now;
+    }
+
     /// The change that keeps it.
     ///
     /// # Errors
@@ -178,6 +194,23 @@ pub async fn add(
     random: &dyn Random,
     now: Timestamp,
 ) -> Result<Endpoint, EndpointError> {
+    let there = list(store, tenant).await?;
+    let endpoint = made(&there, guard, new, random, now)?;
+    store.commit(tenant, &Commit::of(endpoint.kept()?)).await?;
+    Ok(endpoint)
+}
+
+/// A new endpoint beside those that are `there`, not kept yet.
+///
+/// # Errors
+/// When something is wrong with it.
+pub fn made(
+    there: &[Endpoint],
+    guard: &Guard,
+    new: NewEndpoint,
+    random: &dyn Random,
+    now: Timestamp,
+) -> Result<Endpoint, EndpointError> {
     guard.check(&new.url)?;
     let derived = || Digest::of(new.url.as_bytes()).to_string().chars().take(12).collect();
     let id = new.id.clone().unwrap_or_else(derived);
@@ -189,14 +222,13 @@ pub async fn add(
         Some(secret) => signature::key_of(&secret).map(|_| secret)?,
         None => signature::new_secret(random),
     };
-    let there = list(store, tenant).await?;
     if there.iter().any(|endpoint| endpoint.id == id) {
         return Err(EndpointError::Taken(id));
     }
     if there.len() >= MOST {
         return Err(EndpointError::Many);
     }
-    let endpoint = Endpoint {
+    Ok(Endpoint {
         id,
         url: new.url,
         kinds: new.kinds,
@@ -205,9 +237,7 @@ pub async fn add(
         disabled_because: None,
         created_at: now,
         trusted_since: now,
-    };
-    store.commit(tenant, &Commit::of(endpoint.kept()?)).await?;
-    Ok(endpoint)
+    })
 }
 
 /// Gives an endpoint a new secret. The one before goes on signing beside it for a day.
@@ -222,12 +252,7 @@ pub async fn rotate(
     now: Timestamp,
 ) -> Result<Endpoint, EndpointError> {
     let mut endpoint = named(store, tenant, id).await?;
-    endpoint.secrets.retain(|secret| secret.until.is_none_or(|until| until > now));
-    for secret in &mut endpoint.secrets {
-        secret.until.get_or_insert(now.plus_micros(OVERLAP));
-    }
-    let secret = Secret { secret: signature::new_secret(random), until: None };
-    endpoint.secrets.insert(0, secret);
+    endpoint.rotate(random, now);
     store.commit(tenant, &Commit::of(endpoint.kept()?)).await?;
     Ok(endpoint)
 }
@@ -243,9 +268,7 @@ pub async fn enable(
     now: Timestamp,
 ) -> Result<Endpoint, EndpointError> {
     let mut endpoint = named(store, tenant, id).await?;
-    endpoint.enabled = true;
-    endpoint.disabled_because = None;
-    endpoint.trusted_since = now;
+    endpoint.switch_on(now);
     store.commit(tenant, &Commit::of(endpoint.kept()?)).await?;
     Ok(endpoint)
 }

@@ -3,6 +3,7 @@
 //! | file | what |
 //! |---|---|
 //! | [`relay`] | spreads effects over targets, claims what is due, sends, records, tries again |
+//! | [`again`] | sending again what was sent, parked or never made |
 //! | [`retry`] | how long to wait, and when to give up |
 //! | [`sender`] | what a sender is: one attempt in, one verdict out |
 //! | [`endpoint`] | the web hook endpoints of a tenant, and their secrets |
@@ -17,6 +18,7 @@
 //!
 //! Architecture invariant: no SQL, no engine and no clock here; time and randomness are passed in.
 
+pub mod again;
 pub mod connect;
 pub mod endpoint;
 pub mod guard;

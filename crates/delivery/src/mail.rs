@@ -3,13 +3,19 @@
 //! | file | what |
 //! |---|---|
 //! | [`letter`] | from an effect to a letter: recipient, words, amounts, dates in the customer's zone |
+//! | [`bounce`] | addresses that mail came back from |
+//! | [`language`] | words, numbers and days of a language |
 //! | [`show`] | money and days as people write them |
 //! | [`message`] | from a letter to a message: HTML and text, headers that cannot be injected |
+//! | [`pace`] | not too many at once to one domain |
 //! | [`transport`] | SMTP, or files in a folder |
 //! | [`unsubscribe`] | one click, RFC 8058 |
 
+pub mod bounce;
+pub mod language;
 pub mod letter;
 pub mod message;
+pub mod pace;
 pub mod show;
 pub mod transport;
 pub mod unsubscribe;
@@ -17,10 +23,11 @@ pub mod unsubscribe;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use counterfoil_store::Store;
+use counterfoil_store::{Commit, Store};
 use lettre::message::Mailbox;
 use thiserror::Error;
 
+pub use language::Language;
 pub use letter::{KINDS, Letter, is_mailed, sample};
 pub use transport::{SmtpOptions, SmtpSecurity, Transport};
 pub use unsubscribe::Unsubscribe;
@@ -85,13 +92,38 @@ pub struct MailSender {
     store: Arc<dyn Store>,
     options: MailOptions,
     transport: Transport,
+    pace: Option<pace::Pace>,
 }
 
 impl MailSender {
     /// A sender.
     #[must_use]
     pub fn new(store: Arc<dyn Store>, options: MailOptions, transport: Transport) -> Self {
-        Self { store, options, transport }
+        Self { store, options, transport, pace: None }
+    }
+
+    /// The same, with at most so many mails a second to addresses of one domain.
+    #[must_use]
+    pub fn paced(self, per_second: u32) -> Self {
+        Self { pace: Some(pace::Pace::new(per_second)), ..self }
+    }
+
+    /// Records that an address does not take mail, if that is what was said.
+    async fn note_bounce(&self, parcel: &Parcel, letter: &Letter, sent: &Sent) {
+        let (Verdict::Never(why), Some(code)) = (&sent.verdict, sent.code) else { return };
+        let Some((customer, address)) = &letter.customer else { return };
+        if !bounce::is_about_address(code, why) {
+            return;
+        }
+        let seen = bounce::Bounce::seen(address.clone(), parcel.now, Some(code), why);
+        let outcome = match seen.kept(customer) {
+            Ok(write) => self.store.commit(&parcel.tenant, &Commit::of(write)).await,
+            Err(error) => Err(error),
+        };
+        // The delivery is parked in any case; the next mail finds out again.
+        if let Err(error) = outcome {
+            tracing::warn!(%customer, %error, "a bounce was not recorded");
+        }
     }
 }
 
@@ -110,7 +142,14 @@ impl Sender for MailSender {
             Err(error) => return Sent::of(Verdict::Never(error.to_string())),
         };
         match message::build(&letter, &self.options, &parcel.id(), parcel.effect.at) {
-            Ok(message) => self.transport.send(&message, &parcel.id(), &parcel.effect).await,
+            Ok(message) => {
+                if let Some(pace) = &self.pace {
+                    pace.wait(letter.to.iter().map(|to| to.email.domain())).await;
+                }
+                let sent = self.transport.send(&message, &parcel.id(), &parcel.effect).await;
+                self.note_bounce(parcel, &letter, &sent).await;
+                sent
+            }
             // No time heals a name with a line break in it; somebody must.
             Err(error) => Sent::of(Verdict::Never(error.to_string())),
         }

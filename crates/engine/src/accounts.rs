@@ -150,7 +150,7 @@ impl Engine {
             refuse_double_billing(&books, subscription, &other)?;
         }
         let now = self.now();
-        let commit = Commit::of(Write::PutSubscription(subscription.clone())).fact(
+        let commit = Commit::of(Write::PutSubscription(subscription.clone())).told(
             "subscription.started",
             format!("subscription.started/{}", subscription.id),
             now,

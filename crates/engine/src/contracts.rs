@@ -171,7 +171,7 @@ impl Engine {
         let digest = Digest::of(serde_json::to_string(subscription)?.as_bytes());
         let key = format!("{kind}/{}/{}/{}", subscription.id, now.micros(), digest.short());
         let commit =
-            Commit::of(Write::PutSubscription(subscription.clone())).fact(kind, key, now, body);
+            Commit::of(Write::PutSubscription(subscription.clone())).told(kind, key, now, body);
         Ok(self.commit(&commit).await?)
     }
 

@@ -10,6 +10,7 @@
 //! | [`series`], [`analytics`] | usage over time, by property, by customer; by endpoint |
 //! | [`entitlements`] | what plans give besides usage; retired price books |
 //! | [`quotas`] | may this customer use more? checking and consuming |
+//! | [`alerts`] | rules evaluated over usage, each alert once |
 //! | [`keys`], [`origin`] | API keys; who asked, and once only |
 //! | [`accounts`], [`books`] | customers, subscriptions, price books |
 //! | [`contract`], [`contracts`] | what holds when; changing it |
@@ -32,6 +33,7 @@
 //! composition root passes in.
 
 pub mod accounts;
+pub mod alerts;
 
 pub mod analytics;
 pub mod archive;

@@ -30,6 +30,8 @@ pub(crate) struct Memory {
     books: Mutex<Option<Kept<Arc<Books>>>>,
     quotas: Mutex<HashMap<CustomerId, Kept<Arc<Vec<Quota>>>>>,
     used: Mutex<HashMap<CustomerId, Used>>,
+    /// Keys of web hook events that this process queued.
+    pub(crate) told: Mutex<std::collections::HashSet<String>>,
 }
 
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -14,6 +14,7 @@ mod tally;
 
 use std::sync::Arc;
 
+use counterfoil_invoicing::Customer;
 use counterfoil_metering::{Aggregation, Meter};
 use counterfoil_rating::quota::{Limits, QuotaSpec, QuotaWindow, Verdict};
 use counterfoil_store::{Commit, Write};
@@ -100,7 +101,7 @@ impl QuotaState {
 }
 
 impl Quota {
-    fn window_at(&self, at: Timestamp) -> Result<Option<Period>, EngineError> {
+    pub(crate) fn window_at(&self, at: Timestamp) -> Result<Option<Period>, EngineError> {
         let billing = match &self.account {
             Some(account) if self.spec.window == QuotaWindow::BillingPeriod => {
                 billing_period(account, at)?
@@ -178,13 +179,27 @@ impl Engine {
 
     async fn read_quotas(&self, books: &Books, id: &CustomerId) -> Result<Vec<Quota>, EngineError> {
         let customer = self.customer(id).await?;
-        let at = self.now_of(id);
-        let mut found: Vec<Quota> = Vec::new();
         let mut accounts = Vec::new();
         for subscription in self.subscriptions_of(id).await? {
-            let account = Arc::new(Account::new(books, customer.clone(), subscription)?);
-            let Some(period) = billing_period(&account, at)? else { continue };
-            accounts.push(Arc::clone(&account));
+            accounts.push(Arc::new(Account::new(books, customer.clone(), subscription)?));
+        }
+        let own = self.own_quotas(id).await?;
+        Self::quotas_under(books, &customer, &accounts, self.now_of(id), own)
+    }
+
+    /// The quotas that follow from a customer's accounts at an instant, and from its own.
+    pub(crate) fn quotas_under(
+        books: &Books,
+        customer: &Customer,
+        all: &[Arc<Account>],
+        at: Timestamp,
+        own: Vec<QuotaSpec>,
+    ) -> Result<Vec<Quota>, EngineError> {
+        let mut found: Vec<Quota> = Vec::new();
+        let mut accounts = Vec::new();
+        for account in all {
+            let Some(period) = billing_period(account, at)? else { continue };
+            accounts.push(Arc::clone(account));
             let segments = account.segments(books, period)?;
             let Some(segment) = segments.iter().find(|segment| segment.period.contains(at)) else {
                 continue;
@@ -202,11 +217,11 @@ impl Engine {
                     source: QuotaSource::Plan,
                     meter: meter.clone(),
                     zone: customer.zone.clone(),
-                    account: Some(Arc::clone(&account)),
+                    account: Some(Arc::clone(account)),
                 });
             }
         }
-        for spec in self.own_quotas(id).await? {
+        for spec in own {
             found.retain(|quota| quota.spec.meter != spec.meter);
             let Some(meter) = books.meters().get(&spec.meter) else { continue };
             found.push(Quota {
@@ -331,7 +346,7 @@ impl Engine {
     }
 
     /// The limits of a quota in a window.
-    async fn limits(
+    pub(crate) async fn limits(
         &self,
         customer: &CustomerId,
         quota: &Quota,

@@ -17,6 +17,9 @@ pub struct Customer {
     /// Where invoices and alerts go.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub email: Option<String>,
+    /// Language of its mails, such as `de` or `de-AT`; English when absent or not spoken.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub language: Option<String>,
     /// Currency of all its invoices.
     pub currency: Currency,
     /// Zone its billing periods are computed in.
@@ -56,6 +59,7 @@ impl Customer {
             id,
             name: name.into(),
             email: None,
+            language: None,
             currency,
             zone,
             tax: Vec::new(),

@@ -185,6 +185,23 @@ impl CatalogStore for PostgresStore {
         rows.iter().map(|row| text_row("subscription", row)).collect()
     }
 
+    async fn subscriptions_among(
+        &self,
+        tenant: &TenantId,
+        customers: &[CustomerId],
+    ) -> Result<Vec<Subscription>, StoreError> {
+        let names: Vec<&str> = customers.iter().map(CustomerId::as_str).collect();
+        let rows = sqlx::query(
+            "SELECT s.id, s.body FROM subscription s JOIN tenant t ON t.number = s.tenant WHERE t.id = $1 AND s.customer = ANY($2)",
+        )
+        .bind(tenant.as_str())
+        .bind(&names)
+        .fetch_all(&mut *self.on(tenant).await?)
+        .await
+        .map_err(store_error)?;
+        rows.iter().map(|row| text_row("subscription", row)).collect()
+    }
+
     async fn subscriptions(
         &self,
         tenant: &TenantId,

@@ -7,7 +7,7 @@ use counterfoil_types::{TenantId, Timestamp};
 use sqlx::PgConnection;
 
 use crate::{
-    access,
+    access, alerts,
     catalog::{self, lane_count},
     documents,
     error::{StepError, commit_error, store_error},
@@ -94,6 +94,7 @@ async fn try_commit(
         match run {
             [Write::PutDraft(_), ..] => finalize::put_drafts(&mut tx, number, run).await?,
             [Write::Finalize { .. }, ..] => finalize::finalize(&mut tx, number, run).await?,
+            [Write::Queue { .. }, ..] => queue(&mut tx, number, run).await?,
             _ => {
                 for write in run {
                     apply(&mut tx, number, write).await?;
@@ -125,19 +126,6 @@ async fn apply(tx: &mut PgConnection, tenant: i64, write: &Write) -> Result<(), 
             documents::issue(tx, tenant, document, series.as_deref()).await
         }
         Write::Post(postings) => documents::post(tx, tenant, postings).await,
-        Write::Queue { key, kind, body, at } => {
-            sqlx::query(
-                "INSERT INTO outbox (tenant, key, kind, body, created_at) VALUES ($1, $2, $3, $4, $5) ON CONFLICT (tenant, key) DO NOTHING",
-            )
-            .bind(tenant)
-            .bind(key.as_str())
-            .bind(kind.as_str())
-            .bind(rows::to_json(body)?)
-            .bind(at.micros())
-            .execute(tx)
-            .await?;
-            Ok(())
-        }
         Write::Set { key, value } => documents::set(tx, tenant, key, value.as_deref()).await,
         Write::PutKey(key) => access::put_key(tx, tenant, key).await,
         Write::Claim { key, fingerprint, at } => {
@@ -146,7 +134,36 @@ async fn apply(tx: &mut PgConnection, tenant: i64, write: &Write) -> Result<(), 
         Write::Answer { key, status, body } => access::answer(tx, tenant, key, *status, body).await,
         Write::Forget { before } => access::forget(tx, tenant, *before).await,
         Write::Audit(entry) => access::audit(tx, tenant, entry).await,
+        Write::FireAlerts(fired) => alerts::fire(tx, tenant, fired).await,
+        Write::TellAlerts { alerts: ids, effect } => alerts::tell(tx, tenant, ids, effect).await,
+        Write::MoveAlert { alert, to, until, by, at } => {
+            alerts::move_to(tx, tenant, alert, *to, *until, (by, *at)).await
+        }
+        Write::ResolveAlerts { by } => alerts::resolve(tx, tenant, *by).await,
         // Written by the page, see `finalize`.
-        Write::PutDraft(_) | Write::Finalize { .. } => Ok(()),
+        Write::PutDraft(_) | Write::Finalize { .. } | Write::Queue { .. } => Ok(()),
     }
+}
+
+/// Queues effects, in their order; those that are queued already stay as they are.
+async fn queue(tx: &mut PgConnection, tenant: i64, run: &[Write]) -> Result<(), StepError> {
+    let (mut keys, mut kinds, mut bodies, mut times) = (vec![], vec![], vec![], vec![]);
+    for write in run {
+        let Write::Queue { key, kind, body, at } = write else { continue };
+        keys.push(key.as_str());
+        kinds.push(kind.as_str());
+        bodies.push(rows::to_json(body)?);
+        times.push(at.micros());
+    }
+    sqlx::query(
+        "INSERT INTO outbox (tenant, key, kind, body, created_at) SELECT $1, n.key, n.kind, n.body, n.at FROM UNNEST($2::text[], $3::text[], $4::text[], $5::bigint[]) WITH ORDINALITY AS n (key, kind, body, at, place) ORDER BY n.place ON CONFLICT (tenant, key) DO NOTHING",
+    )
+    .bind(tenant)
+    .bind(&keys)
+    .bind(&kinds)
+    .bind(&bodies)
+    .bind(&times)
+    .execute(tx)
+    .await?;
+    Ok(())
 }

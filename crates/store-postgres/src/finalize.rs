@@ -21,7 +21,9 @@ use crate::{
 /// Whether two writes that follow one another are done by the same statements.
 pub(crate) fn belong_together(one: &Write, other: &Write) -> bool {
     match (one, other) {
-        (Write::PutDraft(_), Write::PutDraft(_)) => true,
+        (Write::PutDraft(_), Write::PutDraft(_)) | (Write::Queue { .. }, Write::Queue { .. }) => {
+            true
+        }
         (
             Write::Finalize { series, at, due_at, .. },
             Write::Finalize { series: other, at: at_other, due_at: due_other, .. },

@@ -127,4 +127,28 @@ impl LedgerStore for PostgresStore {
     ) -> Result<Option<StoredEvent>, StoreError> {
         append::row_by_key(self, tenant, &key_hash(tenant, source, id)).await
     }
+
+    async fn customers_between(
+        &self,
+        lane: LaneId,
+        after: u64,
+        upto: u64,
+    ) -> Result<Vec<CustomerId>, StoreError> {
+        let rows = sqlx::query(
+            "SELECT DISTINCT customer FROM ledger_event WHERE lane_id = $1 AND position > $2 AND position <= $3 ORDER BY customer",
+        )
+        .bind(lane.0)
+        .bind(signed(after))
+        .bind(signed(upto))
+        .fetch_all(&mut *self.on(lane).await?)
+        .await
+        .map_err(store_error)?;
+        rows.iter()
+            .map(|row| {
+                let name: &str = get(row, 0)?;
+                CustomerId::new(name)
+                    .map_err(|error| StoreError::corrupt("usage_event", name, error))
+            })
+            .collect()
+    }
 }

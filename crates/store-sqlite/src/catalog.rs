@@ -199,6 +199,29 @@ impl CatalogStore for SqliteStore {
         Ok(found)
     }
 
+    async fn subscriptions_among(
+        &self,
+        tenant: &TenantId,
+        customers: &[CustomerId],
+    ) -> Result<Vec<Subscription>, StoreError> {
+        let mut found = Vec::with_capacity(customers.len());
+        for chunk in multi::chunks(customers) {
+            let mut query = sqlx::query(multi::list(
+                "SELECT s.id, s.body FROM subscription s JOIN tenant t ON t.number = s.tenant WHERE t.id = ? AND s.customer IN",
+                chunk.len(),
+                "",
+            ))
+            .bind(tenant.as_str());
+            for customer in chunk {
+                query = query.bind(customer.as_str());
+            }
+            for row in query.fetch_all(&self.read).await.map_err(store_error)? {
+                found.push(text_row("subscription", &row)?);
+            }
+        }
+        Ok(found)
+    }
+
     async fn subscriptions(
         &self,
         tenant: &TenantId,

@@ -8,7 +8,7 @@ use counterfoil_types::{InvoiceId, TenantId, Timestamp, decimal::canonical_text}
 use sqlx::SqliteConnection;
 
 use crate::{
-    access,
+    access, alerts,
     catalog::{lane_count, number_of},
     documents,
     error::store_error,
@@ -137,6 +137,14 @@ async fn apply(tx: &mut SqliteConnection, tenant: i64, write: &Write) -> Result<
         }
         Write::Forget { before } => access::forget(tx, tenant, *before).await?,
         Write::Audit(entry) => access::audit(tx, tenant, entry).await?,
+        Write::FireAlerts(fired) => alerts::fire(tx, tenant, fired).await?,
+        Write::TellAlerts { alerts: ids, effect } => {
+            alerts::tell(tx, tenant, ids, effect).await?;
+        }
+        Write::MoveAlert { alert, to, until, by, at } => {
+            alerts::move_to(tx, tenant, alert, *to, *until, (by, *at)).await?;
+        }
+        Write::ResolveAlerts { by } => alerts::resolve(tx, tenant, *by).await?,
         // Written by the page, see `finalize`.
         Write::PutDraft(_) | Write::Finalize { .. } => {}
     }

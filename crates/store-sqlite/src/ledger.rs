@@ -165,6 +165,30 @@ impl LedgerStore for SqliteStore {
         let mut connection = self.read.acquire().await.map_err(store_error)?;
         append::row_by_key(&mut connection, &key_hash(tenant, source, id)).await
     }
+
+    async fn customers_between(
+        &self,
+        lane: LaneId,
+        after: u64,
+        upto: u64,
+    ) -> Result<Vec<CustomerId>, StoreError> {
+        let rows = sqlx::query(
+            "SELECT DISTINCT customer FROM usage_event WHERE lane_id = ? AND position > ? AND position <= ? ORDER BY customer",
+        )
+        .bind(lane.0)
+        .bind(signed(after))
+        .bind(signed(upto))
+        .fetch_all(&self.read)
+        .await
+        .map_err(store_error)?;
+        rows.iter()
+            .map(|row| {
+                let name: &str = rows::get(row, 0)?;
+                CustomerId::new(name)
+                    .map_err(|error| StoreError::corrupt("usage_event", name, error))
+            })
+            .collect()
+    }
 }
 
 /// Customers of which rows came after what was seen, or perhaps: see [`Seen::MOST`].

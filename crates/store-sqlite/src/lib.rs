@@ -12,6 +12,7 @@
 
 mod access;
 mod aggregates;
+mod alerts;
 mod append;
 mod archive;
 mod catalog;

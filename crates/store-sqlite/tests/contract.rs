@@ -7,8 +7,8 @@ use std::{future::Future, sync::Arc};
 use counterfoil_store::{
     Store,
     contract::{
-        access, aggregates, among, append, archive, catalog, concurrent, corrections, documents,
-        invoices, journal, leases, outbox, reads, runs, tenants,
+        access, aggregates, alerts, among, append, archive, catalog, concurrent, corrections,
+        documents, invoices, journal, leases, outbox, reads, runs, tenants,
     },
 };
 use counterfoil_store_sqlite::SqliteStore;
@@ -482,4 +482,29 @@ async fn deliveries_of_one_aggregate_keep_their_order() {
 #[tokio::test]
 async fn relays_at_once_share_the_work() {
     on(outbox::relays_at_once_share_the_work).await;
+}
+
+#[tokio::test]
+async fn an_alert_fires_once() {
+    on(alerts::an_alert_fires_once).await;
+}
+
+#[tokio::test]
+async fn racing_evaluations_tell_once() {
+    on(alerts::racing_evaluations_tell_once).await;
+}
+
+#[tokio::test]
+async fn alerts_wait_to_be_told_of() {
+    on(alerts::alerts_wait_to_be_told_of).await;
+}
+
+#[tokio::test]
+async fn alerts_are_moved_and_listed() {
+    on(alerts::alerts_are_moved_and_listed).await;
+}
+
+#[tokio::test]
+async fn customers_of_a_stretch_are_found() {
+    on(alerts::customers_of_a_stretch_are_found).await;
 }

@@ -114,6 +114,13 @@ pub trait CatalogStore: Send + Sync {
         limit: u32,
     ) -> Result<Vec<Subscription>, StoreError>;
 
+    /// The subscriptions of these customers, in any order.
+    async fn subscriptions_among(
+        &self,
+        tenant: &TenantId,
+        customers: &[CustomerId],
+    ) -> Result<Vec<Subscription>, StoreError>;
+
     /// All published price books, in order of name, then effective date, then version.
     async fn books(&self, tenant: &TenantId) -> Result<Vec<BookRow>, StoreError>;
 

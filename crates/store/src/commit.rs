@@ -9,6 +9,7 @@ use counterfoil_types::{Digest, InvoiceId, Timestamp};
 
 use crate::{
     access::{ApiKey, AuditEntry},
+    alert::{Alert, AlertState},
     catalog::{BookRow, MeterRow},
     document::{Document, Posting},
     journal::Fact,
@@ -111,6 +112,35 @@ pub enum Write {
     },
     /// Adds to the audit log.
     Audit(AuditEntry),
+    /// Fires alerts. One that fired already stays as it is if the same effect tells of it; if
+    /// another does, or none, it is a conflict.
+    FireAlerts(Vec<Alert>),
+    /// An effect tells of alerts that none told of. One that another tells of is a conflict.
+    TellAlerts {
+        /// The alerts.
+        alerts: Vec<String>,
+        /// Key of the effect.
+        effect: String,
+    },
+    /// Moves an alert. One that does not exist, or is resolved, is a conflict, unless it is there
+    /// already.
+    MoveAlert {
+        /// The alert.
+        alert: String,
+        /// Where it goes.
+        to: AlertState,
+        /// Until when it is snoozed.
+        until: Option<Timestamp>,
+        /// Who does it.
+        by: String,
+        /// When.
+        at: Timestamp,
+    },
+    /// Resolves alerts whose windows ended by a time, but for those that wait to be told of.
+    ResolveAlerts {
+        /// The time.
+        by: Timestamp,
+    },
     /// Sets or removes a setting.
     Set {
         /// Its key.

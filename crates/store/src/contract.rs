@@ -15,6 +15,7 @@
 //! | [`invoices`] | drafts, finalization, numbers |
 //! | [`runs`] | invoice runs and their items |
 //! | [`leases`] | leases, and writes that depend on one |
+//! | [`alerts`] | alerts that fire once and are told of once |
 //! | [`outbox`] | effects that are spread, claimed, attempted and delivered |
 //! | [`journal`] | facts, and commits that take effect together or not at all |
 //! | [`tenants`] | isolation |
@@ -26,6 +27,7 @@
 
 pub mod access;
 pub mod aggregates;
+pub mod alerts;
 pub mod among;
 pub mod append;
 pub mod archive;

@@ -21,12 +21,13 @@ use counterfoil_types::{
 };
 
 use crate::{
-    AccessStore, Account, AccountFilter, AggregateStore, ApiKey, ArchiveRecord, ArchiveStore,
-    Attempt, BookRow, Bucket, CatalogStore, Claim, Commit, Delivery, DeliveryFilter, Document,
-    DocumentFilter, DocumentStore, Effect, Finding, InvoiceFilter, InvoiceStore, InvoiceSummary,
-    JournalStore, Known, LaneHead, Lease, LeaseStore, LedgerStore, Manifest, MeterRow, Next,
-    OutboxStore, Pending, Projection, RecordedAudit, RecordedFact, RecordedPosting, Route,
-    RunStore, Seal, Seen, Store, StoreError, Tenant, TouchWanted, UsageRead, UsageWanted,
+    AccessStore, Account, AccountFilter, AggregateStore, Alert, AlertFilter, AlertStore, ApiKey,
+    ArchiveRecord, ArchiveStore, Attempt, BookRow, Bucket, CatalogStore, Claim, Commit, Delivery,
+    DeliveryFilter, Document, DocumentFilter, DocumentStore, Effect, Finding, Fired, InvoiceFilter,
+    InvoiceStore, InvoiceSummary, JournalStore, Known, LaneHead, Lease, LeaseStore, LedgerStore,
+    Manifest, MeterRow, Next, OutboxStore, Pending, Projection, RecordedAudit, RecordedFact,
+    RecordedPosting, Route, RunStore, Seal, Seen, Store, StoreError, Tenant, TouchWanted,
+    UsageRead, UsageWanted,
 };
 
 /// On which side of its effect a call fails.
@@ -163,6 +164,7 @@ pass_on! { LedgerStore:
         -> Vec<StoredEvent>;
     fn rows_at(lane: LaneId, positions: &[u64]) -> Vec<StoredEvent>;
     fn corrections_of(lane: LaneId, first: u64, last: u64) -> Vec<StoredEvent>;
+    fn customers_between(lane: LaneId, after: u64, upto: u64) -> Vec<CustomerId>;
     fn find(tenant: &TenantId, source: &str, id: &str) -> Option<StoredEvent>;
 }
 
@@ -203,6 +205,7 @@ pass_on! { CatalogStore:
         after: Option<&SubscriptionId>, limit: u32) -> Vec<Subscription>;
     fn subscriptions_named(tenant: &TenantId, subscriptions: &[SubscriptionId])
         -> Vec<Subscription>;
+    fn subscriptions_among(tenant: &TenantId, customers: &[CustomerId]) -> Vec<Subscription>;
     fn books(tenant: &TenantId) -> Vec<BookRow>;
     fn meters(tenant: &TenantId) -> Vec<MeterRow>;
 }
@@ -270,6 +273,14 @@ pass_on! { OutboxStore:
     fn attempts(tenant: &TenantId, key: &str) -> Vec<Attempt>;
     fn effects(tenant: &TenantId, after: u64, limit: u32) -> Vec<Effect>;
     fn failing_since(tenant: &TenantId, target: &str) -> Option<Timestamp>;
+}
+
+pass_on! { AlertStore:
+    fn alert(tenant: &TenantId, id: &str) -> Option<Alert>;
+    fn alerts(tenant: &TenantId, filter: &AlertFilter, before: Option<(Timestamp, &str)>,
+        limit: u32) -> Vec<Alert>;
+    fn fired_among(tenant: &TenantId, customers: &[CustomerId], since: Timestamp) -> Vec<Fired>;
+    fn untold_alerts(tenant: &TenantId, now: Timestamp, limit: u32) -> Vec<Alert>;
 }
 
 pass_on! { Store:

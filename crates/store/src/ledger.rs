@@ -133,4 +133,13 @@ pub trait LedgerStore: Send + Sync {
         source: &str,
         id: &str,
     ) -> Result<Option<StoredEvent>, StoreError>;
+
+    /// The customers of the rows of a lane after position `after` up to `upto`, each once, in order
+    /// of id; archived rows included.
+    async fn customers_between(
+        &self,
+        lane: LaneId,
+        after: u64,
+        upto: u64,
+    ) -> Result<Vec<CustomerId>, StoreError>;
 }

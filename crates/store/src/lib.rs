@@ -12,6 +12,7 @@
 //! | [`DocumentStore`] | documents, accounts, settings | documents immutable, accounts never below zero |
 //! | [`AccessStore`] | API keys, claims, the audit log | a claim is written with its effect; the log is append-only |
 //! | [`LeaseStore`] | leases | one holder at a time, a greater token for each |
+//! | [`AlertStore`] | alerts that fired | each once; told of by one effect |
 //! | [`OutboxStore`] | effects, deliveries, attempts | claimed by one at a time, every attempt kept, order per aggregate |
 //!
 //! [`ArchiveFiles`] and [`AnchorStore`] are ports to files beside the store.
@@ -27,6 +28,7 @@
 
 pub mod access;
 pub mod aggregate;
+pub mod alert;
 pub mod archive;
 pub mod catalog;
 pub mod commit;
@@ -52,6 +54,7 @@ pub use access::{AccessStore, ApiKey, AuditEntry, Claim, RecordedAudit};
 pub use aggregate::{
     AggregateStore, Bucket, MemberDelta, Projection, TouchWanted, UsageRead, UsageWanted,
 };
+pub use alert::{Alert, AlertFilter, AlertState, AlertStore, Fired};
 pub use archive::{ArchiveRecord, ArchiveState, ArchiveStore, Known, Manifest, Seal};
 pub use catalog::{BookRow, CatalogStore, MeterRow, Tenant};
 pub use commit::{Commit, Write};
@@ -105,6 +108,7 @@ pub trait Store:
     + AccessStore
     + LeaseStore
     + OutboxStore
+    + AlertStore
 {
     /// Makes the changes and records the facts of `commit` together, or none of them.
     ///

@@ -36,6 +36,8 @@ impl Service {
             in_flight: 1_024,
             tenant_in_flight: 768,
             over_quota_status: 402,
+            guard: counterfoil_delivery::Guard::default(),
+            unsubscribe: None,
             upgrade_url: None,
             enforce_quotas_at_ingest: false,
             run: RunOptions::default(),

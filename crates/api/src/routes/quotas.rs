@@ -271,6 +271,10 @@ async fn consume(
     let mut response = match consumed.receipt {
         None => {
             shared.metrics.denial();
+            // The denial stands, whether it is told or not.
+            if let Err(error) = engine.tell_quota_exceeded(&customer, &consumed.quotas).await {
+                tracing::warn!(%error, "a denial was not told to web hooks");
+            }
             let mut problem = Problem::new("over_quota", format!("the quota of {key} is used up"))
                 .with_status(shared.options.over_quota_status)
                 .with("quotas", &consumed.quotas);
@@ -385,6 +389,11 @@ async fn call(
     let headers = rate_headers(&rate, &decision, "customer");
     if !decision.allowed {
         shared.metrics.limited();
+        let endpoint = body.endpoint.as_deref();
+        let told = engine.tell_rate_limited(Some(customer), None, rate.limit, endpoint).await;
+        if let Err(error) = told {
+            tracing::warn!(%error, "a limit was not told to web hooks");
+        }
         let problem = Problem::new("rate_limited", "the customer calls too often")
             .retry_after(seconds(decision.retry_after));
         let with =

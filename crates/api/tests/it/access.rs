@@ -21,6 +21,9 @@ fn filled(operation: &Operation) -> String {
         .replace("{grant}", "g")
         .replace("{incident}", "inc_x")
         .replace("{backfill}", "b")
+        .replace("{rule}", "included")
+        .replace("{alert}", "alr_x")
+        .replace("{endpoint}", "crm")
 }
 
 async fn asked(world: &World, operation: &Operation, key: &str) -> u16 {

@@ -4,6 +4,7 @@
 #![cfg(test)]
 
 mod access;
+mod alerts;
 mod backfills;
 mod bodies;
 mod document;
@@ -13,6 +14,9 @@ mod finance;
 mod limits;
 mod once;
 mod quotas;
+#[expect(dead_code, reason = "shared with the tests of delivery, which use all of it")]
+#[path = "../../../delivery/tests/it/schema.rs"]
+mod schema;
 mod usage;
 mod wire;
 mod world;

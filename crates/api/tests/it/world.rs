@@ -181,6 +181,11 @@ pub(crate) fn options() -> Options {
         in_flight: 512,
         tenant_in_flight: 256,
         over_quota_status: 402,
+        guard: counterfoil_delivery::Guard::default(),
+        unsubscribe: Some(counterfoil_delivery::mail::Unsubscribe {
+            url: "https://seller.example/unsubscribe".to_owned(),
+            key: b"0123456789abcdef".to_vec(),
+        }),
         upgrade_url: Some("https://example.com/upgrade".to_owned()),
         enforce_quotas_at_ingest: false,
         run: RunOptions::default(),

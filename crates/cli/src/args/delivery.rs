@@ -1,7 +1,7 @@
 //! Arguments of delivering: `deliver`, `outbox`, `webhook`, `mail`.
 
 use clap::{Args as ClapArgs, Subcommand};
-use counterfoil_types::Timestamp;
+use counterfoil_types::{CustomerId, Timestamp};
 
 /// `deliver`.
 #[derive(Debug, ClapArgs)]
@@ -124,5 +124,26 @@ pub(crate) enum Mail {
         /// Print the HTML instead of the text.
         #[arg(long)]
         html: bool,
+        /// Made-up facts, in this language: en, de.
+        #[arg(long, conflicts_with = "key")]
+        language: Option<String>,
+    },
+    /// List addresses that mail came back from.
+    Bounces,
+    /// Record that mail to a customer came back, as a mailbox of bounces shows.
+    Bounce {
+        /// The customer.
+        customer: CustomerId,
+        /// What the mail system said.
+        #[arg(long)]
+        reason: String,
+        /// The address [default: the customer's].
+        #[arg(long)]
+        address: Option<String>,
+    },
+    /// Send mail to a customer's address again.
+    Reset {
+        /// The customer.
+        customer: CustomerId,
     },
 }

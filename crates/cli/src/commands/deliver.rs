@@ -97,7 +97,10 @@ fn mailer(config: &Config, store: &Arc<dyn Store>) -> Result<Option<Arc<dyn Send
         }
     };
     let sender = MailSender::new(store.clone(), mail_options(config)?, transport);
-    Ok(Some(Arc::new(sender)))
+    Ok(Some(Arc::new(match mail.per_domain_per_second {
+        Some(most) => sender.paced(most),
+        None => sender,
+    })))
 }
 
 /// A relay as configured, for the configured tenant.

@@ -1,12 +1,14 @@
 //! `mail`: what a mail looks like, without sending it.
 
 use counterfoil_delivery::mail::{
-    KINDS, letter,
+    KINDS,
+    bounce::{self, Bounce},
+    letter,
     letter::{Composed, LetterError},
     message,
 };
 use counterfoil_engine::Engine;
-use counterfoil_store::Effect;
+use counterfoil_store::{Commit, Effect};
 
 use super::{Verdict, deliver};
 use crate::{args, config::Config, error::CliError, output::Out};
@@ -30,13 +32,12 @@ async fn latest(
     }
 }
 
-pub(super) async fn run(
+async fn preview(
     engine: &Engine,
     config: &Config,
-    command: args::Mail,
+    (kind, key, html, language): (String, Option<String>, bool, Option<String>),
     out: &mut Out,
-) -> Result<Verdict, CliError> {
-    let args::Mail::Preview { kind, key, html } = command;
+) -> Result<(), CliError> {
     if !letter::is_mailed(&kind) {
         let kinds: Vec<&str> = KINDS.iter().map(|(kind, _)| *kind).collect();
         return Err(CliError::asked(format!(
@@ -44,30 +45,24 @@ pub(super) async fn run(
             kinds.join(", ")
         )));
     }
-    let effect = match latest(engine, &kind, key.as_deref()).await? {
-        Some(effect) => effect,
-        None => Effect {
-            position: 0,
-            key: format!("{kind}/preview"),
-            body: letter::sample(&kind).ok_or_else(|| {
-                CliError::asked(format!(
-                    "there is no {kind} in the outbox yet, and it cannot be made up: bill something first (`counterfoil quickstart`)"
-                ))
-            })?,
-            kind,
-            at: engine.now(),
-        },
-    };
     let mut options = deliver::mail_options(config)?;
     if options.operators.is_empty() {
         options.operators.push(options.from.clone());
     }
-    let composed = letter::compose(engine.store(), &engine.tenant().id, &effect, &options).await;
-    let letter = match composed {
-        Ok(Composed::Letter(letter)) => letter,
-        Ok(Composed::Nobody(why)) => return Err(CliError::asked(why)),
-        Err(LetterError::Store(error)) => return Err(error.into()),
-        Err(error) => return Err(CliError::asked(error.to_string())),
+    let tenant = &engine.tenant().id;
+    let known = match language {
+        Some(_) => None,
+        None => latest(engine, &kind, key.as_deref()).await?,
+    };
+    let letter = match known {
+        Some(effect) => match letter::compose(engine.store(), tenant, &effect, &options).await {
+            Ok(Composed::Letter(letter)) => *letter,
+            Ok(Composed::Nobody(why)) => return Err(CliError::asked(why)),
+            Err(LetterError::Store(error)) => return Err(error.into()),
+            Err(error) => return Err(CliError::asked(error.to_string())),
+        },
+        None => letter::sample::letter(&kind, language.as_deref(), tenant, &options)
+            .map_err(|error| CliError::asked(error.to_string()))?,
     };
     let (page, text) =
         message::render(&letter).map_err(|error| CliError::asked(error.to_string()))?;
@@ -78,6 +73,46 @@ pub(super) async fn run(
     for to in &letter.to {
         out.line(format_args!("To: {to}"))?;
     }
-    out.line(if html { page } else { text })?;
+    out.line(if html { page } else { text })
+}
+
+pub(super) async fn run(
+    engine: &Engine,
+    config: &Config,
+    command: args::Mail,
+    out: &mut Out,
+) -> Result<Verdict, CliError> {
+    let (store, tenant) = (engine.store(), &engine.tenant().id);
+    match command {
+        args::Mail::Preview { kind, key, html, language } => {
+            preview(engine, config, (kind, key, html, language), out).await?;
+        }
+        args::Mail::Bounces => {
+            let found = bounce::list(store, tenant).await?;
+            out.value(&found)?;
+            let rows = found.iter().map(|(customer, bounce)| {
+                vec![
+                    customer.clone(),
+                    bounce.address.clone(),
+                    bounce.at.to_string(),
+                    bounce.reason.clone(),
+                ]
+            });
+            out.table(&["customer", "address", "since", "reason"], rows.collect(), &[])?;
+        }
+        args::Mail::Bounce { customer, reason, address } => {
+            let address = address.or(engine.customer(&customer).await?.email).ok_or_else(|| {
+                CliError::asked(format!("customer {customer} has no e-mail address"))
+            })?;
+            let bounce = Bounce::seen(address, engine.now(), None, &reason);
+            engine.commit(&Commit::of(bounce.kept(&customer)?)).await?;
+            out.line(format_args!("nothing more is sent to {}", bounce.address))?;
+        }
+        args::Mail::Reset { customer } => {
+            engine.customer(&customer).await?;
+            engine.commit(&Commit::of(bounce::forgotten(&customer))).await?;
+            out.line(format_args!("mail is sent to {customer} again"))?;
+        }
+    }
     Ok(Verdict::Done)
 }

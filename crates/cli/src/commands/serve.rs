@@ -157,6 +157,8 @@ async fn options(config: &Config) -> Result<Options, CliError> {
         in_flight: serve.in_flight.unwrap_or(1_024),
         tenant_in_flight: serve.tenant_in_flight.unwrap_or(768),
         over_quota_status,
+        guard: super::deliver::guard(config),
+        unsubscribe: super::deliver::mail_options(config)?.unsubscribe,
         upgrade_url: serve.upgrade_url.clone(),
         enforce_quotas_at_ingest: serve.enforce_quotas_at_ingest.unwrap_or(false),
         run: config.run_options(),

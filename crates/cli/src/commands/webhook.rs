@@ -1,15 +1,15 @@
 //! `webhook`: endpoints of a tenant, and what is sent to them again.
 
-use counterfoil_delivery::endpoint::{self, Endpoint, EndpointError, NewEndpoint};
+use counterfoil_delivery::{
+    again,
+    endpoint::{self, Endpoint, EndpointError, NewEndpoint},
+};
 use counterfoil_engine::Engine;
-use counterfoil_store::{Commit, Route, StoreError, Write};
+use counterfoil_store::{Commit, Route, Write};
 use serde_json::json;
 
 use super::{Verdict, deliver};
 use crate::{args, config::Config, error::CliError, output::Out, random::SystemRandom};
-
-/// Effects that are looked at together.
-const PAGE: u32 = 500;
 
 fn failed(error: EndpointError) -> CliError {
     match error {
@@ -28,30 +28,6 @@ fn show_secret(endpoint: &Endpoint, out: &mut Out) -> Result<(), CliError> {
         "\nEndpoint {} ({}). The secret cannot be shown again.",
         endpoint.id, endpoint.url
     ))
-}
-
-/// Makes deliveries to an endpoint of what it hears of due again.
-async fn replay(
-    engine: &Engine,
-    endpoint: &Endpoint,
-    since: Option<counterfoil_types::Timestamp>,
-    kind: Option<&str>,
-) -> Result<u64, StoreError> {
-    let (tenant, now) = (&engine.tenant().id, engine.now());
-    let (mut after, mut changed) = (0, 0);
-    loop {
-        let page = engine.store().effects(tenant, after, PAGE).await?;
-        let Some(last) = page.last() else { return Ok(changed) };
-        after = last.position;
-        let keys: Vec<String> = page
-            .into_iter()
-            .filter(|effect| since.is_none_or(|since| effect.at >= since))
-            .filter(|effect| endpoint.wants(&effect.kind))
-            .filter(|effect| kind.is_none_or(|kind| effect.kind == kind))
-            .map(|effect| effect.key)
-            .collect();
-        changed += engine.store().deliver_again(tenant, &endpoint.target(), &keys, now).await?;
-    }
 }
 
 pub(super) async fn run(
@@ -131,7 +107,8 @@ pub(super) async fn run(
         }
         args::Webhook::Replay { id, since, kind } => {
             let endpoint = endpoint::named(store, tenant, &id).await.map_err(failed)?;
-            let changed = replay(engine, &endpoint, since, kind.as_deref()).await?;
+            let changed =
+                again::replay(store, tenant, &endpoint, since, kind.as_deref(), now).await?;
             out.value(&json!({"replayed": changed}))?;
             out.line(format_args!("{changed} effects are sent to {id} again"))?;
         }

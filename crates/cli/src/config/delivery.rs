@@ -65,6 +65,8 @@ pub(crate) struct MailConfig {
     pub(crate) password_file: Option<PathBuf>,
     /// PEM file of a certificate to trust besides the machine's.
     pub(crate) certificate: Option<PathBuf>,
+    /// Most mails a second to addresses of one domain.
+    pub(crate) per_domain_per_second: Option<u32>,
     /// Where customers see their invoices.
     pub(crate) portal_url: Option<String>,
     /// Where an over-quota customer can get more.

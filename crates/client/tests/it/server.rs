@@ -79,6 +79,8 @@ fn options() -> Options {
         in_flight: 512,
         tenant_in_flight: 256,
         over_quota_status: 402,
+        guard: counterfoil_delivery::Guard::default(),
+        unsubscribe: None,
         upgrade_url: Some("https://example.com/upgrade".to_owned()),
         enforce_quotas_at_ingest: false,
         run: RunOptions::default(),

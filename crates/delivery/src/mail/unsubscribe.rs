@@ -72,6 +72,30 @@ pub async fn stop(
     store.commit(tenant, &Commit::of(write)).await
 }
 
+/// The change that lets mails of a kind go to a customer again.
+#[must_use]
+pub fn resumed(customer: &CustomerId, kind: &str) -> Write {
+    Write::Set { key: setting(customer, kind), value: None }
+}
+
+/// Kinds that a customer wants no more mails of.
+///
+/// # Errors
+/// As the store has them.
+pub async fn stopped(
+    store: &dyn Store,
+    tenant: &TenantId,
+    customer: &CustomerId,
+) -> Result<Vec<String>, StoreError> {
+    let front = setting(customer, "");
+    let found = store.settings(tenant, &front).await?;
+    // A customer whose id begins with this one's and a slash has other settings.
+    let kind = |key: &str| {
+        key.strip_prefix(&front).filter(|kind| !kind.contains('/')).map(ToOwned::to_owned)
+    };
+    Ok(found.iter().filter_map(|(key, _)| kind(key)).collect())
+}
+
 /// Whether a customer wants no more mails of a kind.
 ///
 /// # Errors

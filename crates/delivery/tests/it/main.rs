@@ -3,9 +3,13 @@
 
 #![cfg(test)]
 
+mod events;
+mod letters;
 mod mails;
 mod receiver;
 mod relays;
+mod schema;
 mod smtp;
+mod smtp_tls;
 mod webhooks;
 mod world;

@@ -71,6 +71,10 @@ impl World {
         self.clock.set(self.clock.now().plus_micros(seconds * 1_000_000));
     }
 
+    pub(crate) fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
     pub(crate) fn web(&self, timeout: Duration) -> Arc<dyn Sender> {
         let (store, guard) = (self.store.clone(), self.guard.clone());
         let resolver = Arc::new(SystemResolver);

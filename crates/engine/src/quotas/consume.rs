@@ -214,9 +214,7 @@ impl Engine {
             let body = serde_json::json!({"customer": customer, "quota": state});
             let at = self.now_of(customer);
             let kind = "quota.exceeded".to_owned();
-            self.store
-                .commit(&self.tenant.id, &Commit::of(Write::Queue { key, kind, body, at }))
-                .await?;
+            self.commit(&Commit::of(Write::Queue { key, kind, body, at })).await?;
         }
         Ok(())
     }

@@ -21,6 +21,7 @@
 
 #![cfg(test)]
 
+mod alerts;
 mod any_order;
 mod archive;
 mod archive_faults;
@@ -40,6 +41,9 @@ mod random;
 mod random_reports;
 mod recovery;
 mod reports;
+#[expect(dead_code, reason = "shared with the tests of delivery, which use all of it")]
+#[path = "../../../delivery/tests/it/schema.rs"]
+mod schema;
 mod sharing;
 mod usage;
 mod verify;

@@ -74,6 +74,31 @@ async fn two_tenants() -> Fixture {
     fixture
 }
 
+/// Whoever may only read does not get the secrets that web hooks are signed with, nor does it help to
+/// ask otherwise; the program itself has them.
+#[tokio::test]
+async fn secrets_of_web_hooks_are_not_there_for_the_read_role() {
+    let fixture = two_tenants().await;
+    let secret = r#"{"secrets":[{"secret":"whsec_x"}]}"#.to_owned();
+    let write = Write::Set { key: "webhook/crm".to_owned(), value: Some(secret) };
+    fixture.store.commit(&fixture.tenant.id, &Commit::of(write)).await.unwrap();
+    let mut connection = fixture.intruder().await;
+    let enter =
+        format!("SET counterfoil.tenant = '{}'; SET ROLE counterfoil_read", fixture.tenant.number);
+    run(&mut connection, &enter).await.unwrap();
+    let all = "SELECT count(*) FROM setting".to_owned();
+    assert_eq!(count(&mut connection, all.clone()).await, 1, "other settings are there");
+    for sql in [
+        "SELECT count(*) FROM setting WHERE key = 'webhook/crm'",
+        "SELECT count(*) FROM setting WHERE value LIKE '%whsec%'",
+        "SELECT count(*) FROM setting WHERE key > 'w'",
+    ] {
+        assert_eq!(count(&mut connection, sql.to_owned()).await, 0, "{sql}");
+    }
+    run(&mut connection, "RESET ROLE; SET ROLE counterfoil_app").await.unwrap();
+    assert_eq!(count(&mut connection, all).await, 2);
+}
+
 #[tokio::test]
 async fn another_tenants_rows_are_not_there_for_the_app_role() {
     let fixture = two_tenants().await;
