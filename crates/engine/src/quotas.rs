@@ -9,6 +9,7 @@
 //! A customer's quota comes from its plan, add-ons adding to it; a quota of its own replaces that.
 
 mod consume;
+mod resets;
 
 use std::sync::Arc;
 
@@ -24,7 +25,7 @@ use crate::{Books, Engine, EngineError, contract::Account};
 pub use consume::Consumed;
 pub(crate) use consume::Gates;
 
-const PREFIX: &str = "quota/";
+pub(crate) const PREFIX: &str = "quota/";
 
 /// Where a quota comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]

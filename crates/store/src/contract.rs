@@ -14,6 +14,7 @@
 //! | [`documents`] | documents, accounts that never go below zero, settings |
 //! | [`invoices`] | drafts, finalization, numbers |
 //! | [`runs`] | invoice runs and their items |
+//! | [`jobs`] | jobs, their runs and items |
 //! | [`leases`] | leases, and writes that depend on one |
 //! | [`outbox`] | effects that are spread, claimed, attempted and delivered |
 //! | [`journal`] | facts, and commits that take effect together or not at all |
@@ -34,6 +35,7 @@ pub mod concurrent;
 pub mod corrections;
 pub mod documents;
 pub mod invoices;
+pub mod jobs;
 pub mod journal;
 pub mod leases;
 pub mod outbox;

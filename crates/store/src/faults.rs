@@ -24,7 +24,7 @@ use crate::{
     AccessStore, Account, AccountFilter, AggregateStore, ApiKey, ArchiveRecord, ArchiveStore,
     Attempt, BookRow, Bucket, CatalogStore, Claim, Commit, Delivery, DeliveryFilter, Document,
     DocumentFilter, DocumentStore, Effect, Finding, InvoiceFilter, InvoiceStore, InvoiceSummary,
-    JournalStore, Known, LaneHead, Lease, LeaseStore, LedgerStore, Manifest, MeterRow, Next,
+    JobFilter, JobItem, JobRow, JobRun, JobStore, JournalStore, Known, LaneHead, Lease, LeaseStore, LedgerStore, Manifest, MeterRow, Next,
     OutboxStore, Pending, Projection, RecordedAudit, RecordedFact, RecordedPosting, Route,
     RunStore, Seal, Seen, Store, StoreError, Tenant, TouchWanted, UsageRead, UsageWanted,
 };
@@ -270,6 +270,16 @@ pass_on! { OutboxStore:
     fn attempts(tenant: &TenantId, key: &str) -> Vec<Attempt>;
     fn effects(tenant: &TenantId, after: u64, limit: u32) -> Vec<Effect>;
     fn failing_since(tenant: &TenantId, target: &str) -> Option<Timestamp>;
+}
+
+pass_on! { JobStore:
+    fn jobs(tenant: &TenantId) -> Vec<JobRow>;
+    fn unsettled_job_runs(tenant: &TenantId) -> Vec<JobRun>;
+    fn job_run(tenant: &TenantId, job: &str, scheduled_for: Timestamp) -> Option<JobRun>;
+    fn job_history(tenant: &TenantId, filter: &JobFilter, before: Option<(Timestamp, &str)>,
+        limit: u32) -> Vec<JobRun>;
+    fn job_items(tenant: &TenantId, job: Option<&str>, parked: bool, after: Option<(&str, &str)>,
+        limit: u32) -> Vec<JobItem>;
 }
 
 pass_on! { Store:
