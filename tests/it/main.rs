@@ -23,3 +23,4 @@ mod sdks;
 mod service;
 mod tidy;
 mod vectors;
+mod workers;

@@ -9,6 +9,7 @@ pub(crate) mod events;
 mod grants;
 pub(crate) mod incidents;
 mod invoices;
+mod jobs;
 mod payments;
 mod quotas;
 mod runs;
@@ -31,6 +32,7 @@ pub(crate) fn register(routes: &mut Routes) {
     payments::register(routes);
     grants::register(routes);
     runs::register(routes);
+    jobs::register(routes);
     access::register(routes);
     clock::register(routes);
     incidents::register(routes);

@@ -24,9 +24,10 @@ use crate::{
     AccessStore, Account, AccountFilter, AggregateStore, ApiKey, ArchiveRecord, ArchiveStore,
     Attempt, BookRow, Bucket, CatalogStore, Claim, Commit, Delivery, DeliveryFilter, Document,
     DocumentFilter, DocumentStore, Effect, Finding, InvoiceFilter, InvoiceStore, InvoiceSummary,
-    JobFilter, JobItem, JobRow, JobRun, JobStore, JournalStore, Known, LaneHead, Lease, LeaseStore, LedgerStore, Manifest, MeterRow, Next,
-    OutboxStore, Pending, Projection, RecordedAudit, RecordedFact, RecordedPosting, Route,
-    RunStore, Seal, Seen, Store, StoreError, Tenant, TouchWanted, UsageRead, UsageWanted,
+    JobFilter, JobItem, JobRow, JobRun, JobStore, JournalStore, Known, LaneHead, Lease, LeaseStore,
+    LedgerStore, Manifest, MeterRow, Next, OutboxStore, Pending, Projection, RecordedAudit,
+    RecordedFact, RecordedPosting, Route, RunStore, Seal, Seen, Store, StoreError, Tenant,
+    TouchWanted, UsageRead, UsageWanted,
 };
 
 /// On which side of its effect a call fails.

@@ -39,6 +39,13 @@ impl Service {
             upgrade_url: None,
             enforce_quotas_at_ingest: false,
             run: RunOptions::default(),
+            jobs: Arc::new(
+                counterfoil_engine::jobs::Timetable::standard(
+                    counterfoil_engine::jobs::JobSettings::default(),
+                    counterfoil_types::Zone::utc(),
+                )
+                .unwrap(),
+            ),
             furnish: std::sync::Arc::new(|engine| engine),
             limits: Limits {
                 limiter: Arc::new(InMemory::default()),

@@ -82,6 +82,13 @@ fn options() -> Options {
         upgrade_url: Some("https://example.com/upgrade".to_owned()),
         enforce_quotas_at_ingest: false,
         run: RunOptions::default(),
+        jobs: Arc::new(
+            counterfoil_engine::jobs::Timetable::standard(
+                counterfoil_engine::jobs::JobSettings::default(),
+                counterfoil_types::Zone::utc(),
+            )
+            .unwrap(),
+        ),
         furnish: std::sync::Arc::new(|engine| engine),
         limits: Limits { limiter: Arc::new(InMemory::default()), rules: vec![], fail_open: true },
     }

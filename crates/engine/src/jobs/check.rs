@@ -167,8 +167,7 @@ impl Engine {
 
     fn check_archived(&self, lane: LaneId, seal: &Seal) -> Result<(), EngineError> {
         let Some(content) = &seal.archived else { return Ok(()) };
-        let leaf =
-            leaf_hash(&self.tenant.id, lane, seal.position, seal.recorded_at, content);
+        let leaf = leaf_hash(&self.tenant.id, lane, seal.position, seal.recorded_at, content);
         if leaf == seal.leaf {
             Ok(())
         } else {

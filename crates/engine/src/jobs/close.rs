@@ -30,9 +30,7 @@ fn month(first: Date) -> Result<Month, EngineError> {
 }
 
 fn step(first: Date, months: i64) -> Result<Date, EngineError> {
-    first
-        .checked_add(months.months())
-        .map_err(|_| EngineError::refused("a month is out of range"))
+    first.checked_add(months.months()).map_err(|_| EngineError::refused("a month is out of range"))
 }
 
 /// First day of the month before the one in which `at` lies.
@@ -136,8 +134,18 @@ impl Engine {
         }
     }
 
-    async fn has_subscriptions(&self) -> Result<bool, EngineError> {
-        Ok(!self.store.subscriptions(&self.tenant.id, None, None, 1).await?.is_empty())
+    /// Whether any subscription began before a day.
+    async fn anybody_before(&self, day: Date) -> Result<bool, EngineError> {
+        let mut after = None;
+        loop {
+            let page =
+                self.store.subscriptions(&self.tenant.id, None, after.as_ref(), PAGE).await?;
+            let Some(last) = page.last() else { return Ok(false) };
+            after = Some(last.id.clone());
+            if page.iter().any(|subscription| subscription.start < day) {
+                return Ok(true);
+            }
+        }
     }
 }
 
@@ -233,7 +241,7 @@ impl InvoiceRun {
         }
         let known = engine.store.runs(&engine.tenant.id).await?;
         if !known.iter().any(|run| run.period == month.label())
-            && !engine.has_subscriptions().await?
+            && !engine.anybody_before(step(first, 1)?).await?
         {
             return Ok(Stands::Nothing);
         }
@@ -296,6 +304,10 @@ async fn remind(
 ) -> Result<(), EngineError> {
     let every = settings.remind_micros.max(1);
     let waited = turn.now.micros().saturating_sub(run.started_at.micros()).max(0);
+    if about.is_none() && waited < every {
+        // Whoever computed it tells of it, or signs it off in the next moment.
+        return Ok(());
+    }
     let mut body = serde_json::json!({
         "run": run.id, "period": run.period, "waiting_since": run.started_at,
     });

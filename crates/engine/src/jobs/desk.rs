@@ -70,8 +70,7 @@ impl Engine {
         let (store, tenant) = (&self.store, &self.tenant.id);
         let name = entry.job.name();
         let rows = store.jobs(tenant).await?;
-        let filter =
-            counterfoil_store::JobFilter { job: Some(name.to_owned()), state: None };
+        let filter = counterfoil_store::JobFilter { job: Some(name.to_owned()), state: None };
         let last = store.job_history(tenant, &filter, None, 1).await?.pop();
         let open = store.unsettled_job_runs(tenant).await?;
         Ok(JobView {

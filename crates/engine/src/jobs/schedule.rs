@@ -182,15 +182,26 @@ mod tests {
     #[test]
     fn a_day_without_its_hour_and_a_day_with_it_twice_have_one_daily_run() {
         // 29 March 2026: 02:30 does not exist in Berlin. 25 October: it comes twice.
-        let spring = times("30 2 * * *", "Europe/Berlin", "2026-03-27T12:00:00Z", "2026-03-30T12:00:00Z");
-        assert_eq!(spring, ["2026-03-28T01:30:00Z", "2026-03-29T01:30:00Z", "2026-03-30T00:30:00Z"]);
-        let autumn = times("30 2 * * *", "Europe/Berlin", "2026-10-24T12:00:00Z", "2026-10-26T12:00:00Z");
+        let spring =
+            times("30 2 * * *", "Europe/Berlin", "2026-03-27T12:00:00Z", "2026-03-30T12:00:00Z");
+        assert_eq!(
+            spring,
+            ["2026-03-28T01:30:00Z", "2026-03-29T01:30:00Z", "2026-03-30T00:30:00Z"]
+        );
+        let autumn =
+            times("30 2 * * *", "Europe/Berlin", "2026-10-24T12:00:00Z", "2026-10-26T12:00:00Z");
         assert_eq!(autumn, ["2026-10-25T00:30:00Z", "2026-10-26T01:30:00Z"]);
         // Half an hour back, at Lord Howe.
-        let half = times("45 1 * * *", "Australia/Lord_Howe", "2026-04-03T20:00:00Z", "2026-04-06T12:00:00Z");
+        let half = times(
+            "45 1 * * *",
+            "Australia/Lord_Howe",
+            "2026-04-03T20:00:00Z",
+            "2026-04-06T12:00:00Z",
+        );
         assert_eq!(half, ["2026-04-04T14:45:00Z", "2026-04-05T15:15:00Z"]);
         // Midnight that does not exist: Cairo goes forward at 00:00.
-        let cairo = times("0 0 * * *", "Africa/Cairo", "2026-04-23T12:00:00Z", "2026-04-25T12:00:00Z");
+        let cairo =
+            times("0 0 * * *", "Africa/Cairo", "2026-04-23T12:00:00Z", "2026-04-25T12:00:00Z");
         assert_eq!(cairo, ["2026-04-23T22:00:00Z", "2026-04-24T21:00:00Z"]);
     }
 
@@ -210,10 +221,15 @@ mod tests {
 
     #[test]
     fn months_begin_on_the_clock_of_the_zone() {
-        let first = times("0 2 1 * *", "Pacific/Auckland", "2026-08-01T00:00:00Z", "2026-12-01T00:00:00Z");
+        let first =
+            times("0 2 1 * *", "Pacific/Auckland", "2026-08-01T00:00:00Z", "2026-12-01T00:00:00Z");
         // Summer time begins on 27 September.
-        let wanted =
-            ["2026-08-31T14:00:00Z", "2026-09-30T13:00:00Z", "2026-10-31T13:00:00Z", "2026-11-30T13:00:00Z"];
+        let wanted = [
+            "2026-08-31T14:00:00Z",
+            "2026-09-30T13:00:00Z",
+            "2026-10-31T13:00:00Z",
+            "2026-11-30T13:00:00Z",
+        ];
         assert_eq!(first, wanted);
     }
 
@@ -222,7 +238,8 @@ mod tests {
         for pattern in ["*/5 * * * *", "0 3 * * *", "0 2 1 * *", "0 0 29 2 *", "15 4 * * 1"] {
             for zone in ["UTC", "Europe/Berlin", "America/St_Johns", "Asia/Kolkata"] {
                 let schedule = Schedule::new(pattern, zone.parse().unwrap()).unwrap();
-                for now in ["2026-03-29T01:30:00Z", "2026-10-25T00:59:59Z", "2026-07-01T00:00:00Z"] {
+                for now in ["2026-03-29T01:30:00Z", "2026-10-25T00:59:59Z", "2026-07-01T00:00:00Z"]
+                {
                     let next = schedule.next(at(now)).unwrap().unwrap();
                     assert!(next > at(now));
                     assert_eq!(schedule.previous(next).unwrap(), Some(next), "{pattern} {zone}");

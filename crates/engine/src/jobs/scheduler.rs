@@ -244,8 +244,7 @@ impl Scheduler {
             if rows.iter().any(|row| row.job == job && row.pause.is_some()) {
                 continue;
             }
-            let pause =
-                JobPause { by: "the clock".to_owned(), reason: reason.clone(), at: now };
+            let pause = JobPause { by: "the clock".to_owned(), reason: reason.clone(), at: now };
             commit.writes.push(Write::PauseJob { job: job.to_owned(), pause: Some(pause) });
         }
         let body = serde_json::json!({"job": names.join(", "), "error": reason, "tries": "0"});

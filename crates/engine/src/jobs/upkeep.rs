@@ -204,6 +204,7 @@ impl Engine {
         let books = self.books().await?;
         let by_plan =
             books.all().flat_map(|book| &book.spec.plans).any(|plan| !plan.quotas.is_empty());
-        Ok(by_plan || !self.store.settings(&self.tenant.id, crate::quotas::PREFIX).await?.is_empty())
+        Ok(by_plan
+            || !self.store.settings(&self.tenant.id, crate::quotas::PREFIX).await?.is_empty())
     }
 }
