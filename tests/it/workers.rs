@@ -168,7 +168,7 @@ fn killed(subscriptions: u64, kills: u32) {
 
 #[test]
 fn a_run_whose_worker_is_killed_twenty_times_ends_like_an_undisturbed_one() {
-    killed(3_000, 20);
+    killed(2_000, 20);
 }
 
 #[test]
@@ -179,7 +179,7 @@ fn a_run_of_100k_subscriptions_killed_twenty_times_ends_like_an_undisturbed_one(
 
 #[test]
 fn three_workers_on_postgres_killed_and_stopped_at_random_do_the_month_once() {
-    const SUBSCRIPTIONS: u64 = 1_500;
+    const SUBSCRIPTIONS: u64 = 1_000;
     let server = shared().unwrap_or_else(|error| panic!("{error}"));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.expect("a runtime");
@@ -233,12 +233,12 @@ fn three_workers_on_postgres_killed_and_stopped_at_random_do_the_month_once() {
 #[test]
 fn a_worker_that_is_told_to_stop_gives_its_work_back() {
     let office = Office::empty(None);
-    office.fill(1_500);
+    office.fill(800);
     let mut worker = office.worker("first");
     let mut lines = BufReader::new(worker.stdout.take().expect("a pipe")).lines();
     let greeting = lines.next().expect("a line").expect("text");
     assert!(greeting.contains("jobs"), "{greeting}");
-    sleep(Duration::from_millis(1_500));
+    sleep(Duration::from_millis(1_300));
     signal(&worker, "-TERM");
     assert!(worker.wait().expect("it ends").success());
     let last = lines.map(|line| line.expect("text")).last().expect("a line");
@@ -249,7 +249,7 @@ fn a_worker_that_is_told_to_stop_gives_its_work_back() {
     let ran = finish(&mut office.command(&["worker", "--once", "--holder", "next", "--json"]));
     assert_eq!(ran.exits(0).json()["busy"], serde_json::json!([]));
     assert!(office.is_finalized());
-    office.assert_sound(1_500);
+    office.assert_sound(800);
 }
 
 #[test]

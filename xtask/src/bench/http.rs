@@ -39,13 +39,10 @@ impl Service {
             upgrade_url: None,
             enforce_quotas_at_ingest: false,
             run: RunOptions::default(),
-            jobs: Arc::new(
-                counterfoil_engine::jobs::Timetable::standard(
-                    counterfoil_engine::jobs::JobSettings::default(),
-                    counterfoil_types::Zone::utc(),
-                )
-                .unwrap(),
-            ),
+            jobs: Arc::new(counterfoil_engine::jobs::Timetable::empty(
+                counterfoil_engine::jobs::JobSettings::default(),
+                counterfoil_types::Zone::utc(),
+            )),
             furnish: std::sync::Arc::new(|engine| engine),
             limits: Limits {
                 limiter: Arc::new(InMemory::default()),

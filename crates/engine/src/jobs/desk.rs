@@ -100,7 +100,12 @@ impl Engine {
     ) -> Result<JobRun, EngineError> {
         table.named(name)?;
         let now = self.now();
-        let asked = JobRun { asked_by: Some(by.to_owned()), ..JobRun::due(name, now, now) };
+        // Under a clock that stands still, or asked for twice at once, the time is taken already.
+        let mut at = now;
+        while self.store.job_run(&self.tenant.id, name, at).await?.is_some() {
+            at = at.plus_micros(1);
+        }
+        let asked = JobRun { asked_by: Some(by.to_owned()), ..JobRun::due(name, at, now) };
         self.commit(&Commit::of(Write::PutJobRun(Box::new(asked.clone())))).await?;
         Ok(asked)
     }
