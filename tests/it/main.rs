@@ -24,3 +24,4 @@ mod service;
 mod tidy;
 mod traces;
 mod vectors;
+mod workers;

@@ -11,6 +11,7 @@ pub(crate) mod events;
 mod grants;
 pub(crate) mod incidents;
 mod invoices;
+mod jobs;
 mod mail;
 mod payments;
 mod quotas;
@@ -39,6 +40,7 @@ pub(crate) fn register(routes: &mut Routes) {
     webhooks::register(routes);
     deliveries::register(routes);
     mail::register(routes);
+    jobs::register(routes);
     access::register(routes);
     clock::register(routes);
     incidents::register(routes);

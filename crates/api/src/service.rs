@@ -61,6 +61,8 @@ pub struct Options {
     pub enforce_quotas_at_ingest: bool,
     /// How invoices are made.
     pub run: counterfoil_engine::run::RunOptions,
+    /// The jobs there are. The service lists, pauses and triggers them; workers do them.
+    pub jobs: Arc<counterfoil_engine::jobs::Timetable>,
     /// Rate limits.
     pub limits: Limits,
     /// What every engine gets once it is open, for example files beside the store.

@@ -4,6 +4,7 @@ mod alert;
 mod archive;
 mod contract;
 mod delivery;
+mod jobs;
 mod money;
 mod report;
 mod service;
@@ -18,6 +19,7 @@ pub(crate) use alert::Alert;
 pub(crate) use archive::{Archive, ArchiveFormat, Days, Recover};
 pub(crate) use contract::{Clock, CustomerAdd, Late, Subscription, When};
 pub(crate) use delivery::{Deliver, Mail, Outbox, Webhook};
+pub(crate) use jobs::{Jobs, Worker};
 pub(crate) use money::{CreditNote, Dunning, Grant, Payment};
 pub(crate) use report::Report;
 pub(crate) use service::{Key, Load, Serve};
@@ -213,6 +215,14 @@ pub(crate) enum Command {
     /// What was to be told outside, and what became of it.
     #[command(subcommand)]
     Outbox(Outbox),
+    /// Work on jobs and deliver the outbox until told to stop.
+    #[command(
+        after_help = "Any number of workers may run on one PostgreSQL database. SIGTERM: what is under way is\nbrought to its end, or cut off after 20 seconds and left to another worker."
+    )]
+    Worker(Worker),
+    /// What runs by itself: list, run, pause, look at what is parked.
+    #[command(subcommand)]
+    Jobs(Jobs),
     /// Endpoints of web hooks.
     #[command(subcommand)]
     Webhook(Webhook),

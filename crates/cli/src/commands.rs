@@ -13,6 +13,7 @@ mod doctor;
 mod grant;
 mod ingest;
 mod invoice;
+mod jobs;
 mod key;
 mod load;
 mod mail;
@@ -31,6 +32,7 @@ mod serve;
 mod subscription;
 mod usage;
 mod webhook;
+pub(crate) mod worker;
 
 use counterfoil_engine::Engine;
 
@@ -188,6 +190,8 @@ async fn with_store(
         Command::Key(command) => key::run(engine, command, out).await,
         Command::Deliver(deliver) => deliver::run(engine, config, &deliver, out).await,
         Command::Outbox(command) => outbox::run(engine, command, out).await,
+        Command::Worker(worker) => worker::run(engine, config, &worker, out).await,
+        Command::Jobs(command) => jobs::run(engine, config, command, out).await,
         Command::Webhook(command) => webhook::run(engine, config, command, out).await,
         Command::Alert(command) => alert::run(engine, command, out).await,
         Command::Mail(command) => mail::run(engine, config, command, out).await,

@@ -3,6 +3,7 @@
 //! `--config FILE`, else `counterfoil.toml` in the working directory if there is one.
 
 mod delivery;
+mod jobs;
 mod serve;
 
 use std::path::{Path, PathBuf};
@@ -11,6 +12,7 @@ use counterfoil_types::{Quantity, TenantId, Timestamp};
 use serde::Deserialize;
 
 pub(crate) use delivery::{DeliveryConfig, MailConfig, MailTransport};
+pub(crate) use jobs::JobsConfig;
 pub(crate) use serve::ServeConfig;
 
 use crate::{
@@ -47,6 +49,9 @@ pub(crate) struct FileConfig {
     /// Mail.
     #[serde(default)]
     mail: MailConfig,
+    /// What runs by itself.
+    #[serde(default)]
+    jobs: JobsConfig,
     /// How long things are kept.
     #[serde(default)]
     retention: Retention,
@@ -121,8 +126,12 @@ pub(crate) struct Config {
     pub(crate) mail: MailConfig,
     /// Days after which the content of events is archived; `None`: only when asked for.
     pub(crate) retention: Option<Days>,
+    /// What runs by itself.
+    pub(crate) jobs: JobsConfig,
     /// Directory of archives.
     pub(crate) archives: PathBuf,
+    /// Whether the configuration names it: only then is anything archived by itself.
+    pub(crate) archives_named: bool,
     /// Directory of the anchor.
     pub(crate) anchor: PathBuf,
 }
@@ -208,6 +217,8 @@ pub(crate) fn load(global: &Global) -> Result<Config, CliError> {
         delivery: file.delivery,
         mail: file.mail,
         retention: file.retention.raw()?,
+        jobs: file.jobs,
+        archives_named: file.archive_dir.is_some(),
         archives: file.archive_dir.unwrap_or_else(|| beside.join("archive")),
         anchor: file.anchor.unwrap_or(beside),
     })

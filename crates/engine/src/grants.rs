@@ -1,6 +1,6 @@
 //! Grants: prepaid credits and units. Granting, using on an invoice, coming again, expiring.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use counterfoil_invoicing::{Grant, GrantUnit, InvoiceState, OpenCredit, UnitGrant};
 use counterfoil_metering::{Measured, Measurement, measure};
@@ -13,7 +13,7 @@ use counterfoil_types::{
 };
 use serde::Serialize;
 
-use crate::{Engine, EngineError, accounts::PAGE, postings};
+use crate::{Engine, EngineError, accounts::PAGE, jobs::Turn, postings};
 
 /// A grant with what is left of it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, schemars::JsonSchema)]
@@ -237,48 +237,77 @@ impl Engine {
     /// # Errors
     /// As the store has them; repeating continues.
     pub async fn renew_grants(&self, wait: i64) -> Result<Renewed, EngineError> {
+        self.renew_grants_in(wait, None).await
+    }
+
+    /// The same as part of a job: a grant that fails does not hold the others up.
+    pub(crate) async fn renew_grants_in(
+        &self,
+        wait: i64,
+        turn: Option<&Turn>,
+    ) -> Result<Renewed, EngineError> {
         let mut done = Renewed::default();
+        let mut failed = BTreeSet::new();
         // Missed windows are caught up one after the other.
         loop {
             let before = done.clone();
-            self.renew_once(wait, &mut done).await?;
+            for status in self.grants(None).await? {
+                let id = status.grant.id.clone();
+                let Some(turn) = turn else {
+                    self.renew_grant(status, wait, &mut done).await?;
+                    continue;
+                };
+                let due = status.grant.expires.is_some_and(|expires| {
+                    self.now_of(&status.grant.customer) >= expires.plus_micros(wait)
+                });
+                if !due || failed.contains(&id) {
+                    continue;
+                }
+                let renewed = self.renew_grant(status, wait, &mut done);
+                if turn.item(&format!("grant/{id}"), renewed).await?.is_none() {
+                    failed.insert(id);
+                }
+            }
             if done == before {
                 return Ok(done);
             }
         }
     }
 
-    async fn renew_once(&self, wait: i64, done: &mut Renewed) -> Result<(), EngineError> {
-        for GrantStatus { grant, left } in self.grants(None).await? {
-            let Some(expires) = grant.expires else { continue };
-            let now = self.now_of(&grant.customer);
-            if now < expires.plus_micros(wait) {
-                continue;
+    async fn renew_grant(
+        &self,
+        GrantStatus { grant, left }: GrantStatus,
+        wait: i64,
+        done: &mut Renewed,
+    ) -> Result<(), EngineError> {
+        let Some(expires) = grant.expires else { return Ok(()) };
+        let now = self.now_of(&grant.customer);
+        if now < expires.plus_micros(wait) {
+            return Ok(());
+        }
+        let mut carried = Exact::ZERO;
+        if let Some(renewal) = &grant.renewal {
+            let most = renewal.rollover.map_or(Exact::ZERO, Quantity::exact);
+            carried = left.exact().at_most(&most);
+            let next = self.next_window(&grant, expires, &carried).await?;
+            if self.store.document(&self.tenant.id, "grant", &next.id).await?.is_none() {
+                self.issue_grant(&next, now).await?;
+                done.granted.push(next.id.clone());
             }
-            let mut carried = Exact::ZERO;
-            if let Some(renewal) = &grant.renewal {
-                let most = renewal.rollover.map_or(Exact::ZERO, Quantity::exact);
-                carried = left.exact().at_most(&most);
-                let next = self.next_window(&grant, expires, &carried).await?;
-                if self.store.document(&self.tenant.id, "grant", &next.id).await?.is_none() {
-                    self.issue_grant(&next, now).await?;
-                    done.granted.push(next.id.clone());
-                }
-            }
-            if !left.is_zero() {
-                let gone = Quantity::try_from(&left.exact().neg())?;
-                let key = format!("expired/{}", grant.id);
-                let post = Write::Post(vec![posting(&grant, key, gone, now, "expired")]);
-                let carried = Quantity::try_from(&carried)?;
-                let commit = Commit::of(post).told(
-                    "grant.expired",
-                    format!("grant.expired/{}", grant.id),
-                    now,
-                    serde_json::json!({"grant": grant.id, "left": left, "carried": carried}),
-                );
-                self.commit(&commit).await?;
-                done.expired.push((grant.id, left));
-            }
+        }
+        if !left.is_zero() {
+            let gone = Quantity::try_from(&left.exact().neg())?;
+            let key = format!("expired/{}", grant.id);
+            let post = Write::Post(vec![posting(&grant, key, gone, now, "expired")]);
+            let carried = Quantity::try_from(&carried)?;
+            let commit = Commit::of(post).told(
+                "grant.expired",
+                format!("grant.expired/{}", grant.id),
+                now,
+                serde_json::json!({"grant": grant.id, "left": left, "carried": carried}),
+            );
+            self.commit(&commit).await?;
+            done.expired.push((grant.id, left));
         }
         Ok(())
     }

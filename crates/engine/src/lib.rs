@@ -25,6 +25,7 @@
 //! | [`backtest`] | real history under another price book |
 //! | [`unbilled`] | accepted but not billed, and why |
 //! | [`reports`] | the reports of finance |
+//! | [`jobs`] | the scheduler: what is due is done, once, whoever crashes |
 //! | [`archive`] | the content of old rows into files and back |
 //! | [`recovery`] | a store that lies behind its anchor bills nothing |
 //! | [`rebuild`], [`verify`] | projections from facts; proofs that all agree |
@@ -50,6 +51,7 @@ pub mod events;
 pub mod grants;
 pub mod ingest;
 pub mod interim;
+pub mod jobs;
 pub mod keys;
 mod memory;
 pub mod origin;
@@ -75,7 +77,7 @@ pub mod voiding;
 
 use std::sync::Arc;
 
-use counterfoil_store::{Store, Tenant};
+use counterfoil_store::{Fence, Lease, Store, Tenant};
 use counterfoil_types::{Clock, TenantId, Timestamp};
 
 pub use books::Books;
@@ -94,6 +96,7 @@ pub struct Engine {
     pub(crate) origin: Option<Arc<origin::Origin>>,
     pub(crate) tenant: Tenant,
     pub(crate) beside: Arc<archive::Beside>,
+    pub(crate) fence: Option<Fence>,
 }
 
 impl Engine {
@@ -112,13 +115,21 @@ impl Engine {
         let clocks = test_clock::Clocks::default();
         let (memory, gate, tallies) = (Arc::default(), Arc::default(), Arc::default());
         let beside = Arc::default();
-        Ok(Self { store, clock, tax, clocks, memory, gate, tallies, origin: None, tenant, beside })
+        let (origin, fence) = (None, None);
+        Ok(Self { store, clock, tax, clocks, memory, gate, tallies, origin, tenant, beside, fence })
     }
 
     /// The same with another source of tax decisions.
     #[must_use]
     pub fn with_tax(self, tax: Arc<dyn tax::TaxProvider>) -> Self {
         Self { tax, ..self }
+    }
+
+    /// The same, but all it commits depends on a lease: once that has gone to another holder,
+    /// nothing is written any more.
+    #[must_use]
+    pub fn under(&self, lease: &Lease) -> Self {
+        Self { fence: Some(lease.fence()), ..self.clone() }
     }
 
     /// The tenant.

@@ -6,11 +6,11 @@ use counterfoil_invoicing::{
     InvoiceState,
     dunning::{DunningStep, default_steps, steps_reached},
 };
-use counterfoil_store::{Commit, InvoiceFilter, Write};
+use counterfoil_store::{Commit, InvoiceFilter, InvoiceSummary, Write};
 use counterfoil_types::InvoiceId;
 use serde::Serialize;
 
-use crate::{Engine, EngineError, accounts::PAGE};
+use crate::{Engine, EngineError, accounts::PAGE, jobs::Turn};
 
 const SETTING: &str = "dunning/steps";
 
@@ -56,6 +56,11 @@ impl Engine {
     /// # Errors
     /// As the store has them; repeating continues.
     pub async fn dun(&self) -> Result<Dunned, EngineError> {
+        self.dun_in(None).await
+    }
+
+    /// The same as part of a job: an invoice that fails does not hold the others up.
+    pub(crate) async fn dun_in(&self, turn: Option<&Turn>) -> Result<Dunned, EngineError> {
         let steps = self.dunning_steps().await?;
         let mut taken = self.dunning_taken().await?;
         let mut done = Dunned::default();
@@ -67,54 +72,72 @@ impl Engine {
                 let Some(last) = page.last() else { break };
                 after = Some((last.due_cycle_at, last.id));
                 for summary in page {
-                    let now = self.now_of(&summary.customer);
-                    let Some(due) = self.invoice(&summary.id).await?.due_at else { continue };
-                    // One below zero is owed to the customer.
-                    if now < due || !summary.total.exact().is_positive() {
-                        continue;
-                    }
-                    let id = summary.id;
-                    let mut commit = Commit::default();
-                    let was_pending = state == InvoiceState::Pending;
-                    if was_pending {
-                        let to = InvoiceState::Overdue;
-                        commit.writes.push(Write::MoveInvoice { invoice: id, to });
-                        let body = serde_json::json!({"invoice": id, "due_at": due});
-                        let key = format!("invoice.overdue/{id}");
-                        commit = commit.told("invoice.overdue", key, now, body);
-                    }
-                    let (mut reached, mut keys) = (Vec::new(), Vec::new());
-                    for step in steps_reached(&steps, due, now) {
-                        let key = format!("dunning.step/{id}/{}", step.after_days);
-                        if taken.contains(&key) {
-                            continue;
+                    let name = format!("invoice/{}", summary.id);
+                    let dunned = self.dun_one(&steps, &mut taken, &summary, &mut done);
+                    match turn {
+                        None => dunned.await?,
+                        Some(turn) => {
+                            turn.item(&name, dunned).await?;
                         }
-                        let body = serde_json::json!({
-                            "invoice": id, "step": step.name, "after_days": step.after_days,
-                        });
-                        keys.push(key.clone());
-                        commit = commit.told("dunning.step", key, now, body);
-                        reached.push((id, step.name.clone()));
                     }
-                    if commit.facts.is_empty() {
-                        continue;
-                    }
-                    match self.commit(&commit).await {
-                        Ok(()) => {}
-                        // Paid or voided meanwhile: nothing to remind of.
-                        Err(error) if crate::postings::raced(&error) => continue,
-                        Err(error) => return Err(error.into()),
-                    }
-                    if was_pending {
-                        done.overdue.push(id);
-                    }
-                    done.steps.extend(reached);
-                    // What became overdue just now comes up again among the overdue ones.
-                    taken.extend(keys);
                 }
             }
         }
         Ok(done)
+    }
+
+    async fn dun_one(
+        &self,
+        steps: &[DunningStep],
+        taken: &mut BTreeSet<String>,
+        summary: &InvoiceSummary,
+        done: &mut Dunned,
+    ) -> Result<(), EngineError> {
+        let now = self.now_of(&summary.customer);
+        let Some(due) = self.invoice(&summary.id).await?.due_at else { return Ok(()) };
+        // One below zero is owed to the customer.
+        if now < due || !summary.total.exact().is_positive() {
+            return Ok(());
+        }
+        let id = summary.id;
+        let mut commit = Commit::default();
+        let was_pending = summary.state == InvoiceState::Pending;
+        if was_pending {
+            let to = InvoiceState::Overdue;
+            commit.writes.push(Write::MoveInvoice { invoice: id, to });
+            let body = serde_json::json!({"invoice": id, "due_at": due});
+            let key = format!("invoice.overdue/{id}");
+            commit = commit.told("invoice.overdue", key, now, body);
+        }
+        let (mut reached, mut keys) = (Vec::new(), Vec::new());
+        for step in steps_reached(steps, due, now) {
+            let key = format!("dunning.step/{id}/{}", step.after_days);
+            if taken.contains(&key) {
+                continue;
+            }
+            let body = serde_json::json!({
+                "invoice": id, "step": step.name, "after_days": step.after_days,
+            });
+            keys.push(key.clone());
+            commit = commit.told("dunning.step", key, now, body);
+            reached.push((id, step.name.clone()));
+        }
+        if commit.facts.is_empty() {
+            return Ok(());
+        }
+        match self.commit(&commit).await {
+            Ok(()) => {}
+            // Paid or voided meanwhile: nothing to remind of.
+            Err(error) if crate::postings::raced(&error) => return Ok(()),
+            Err(error) => return Err(error.into()),
+        }
+        if was_pending {
+            done.overdue.push(id);
+        }
+        done.steps.extend(reached);
+        // What became overdue just now comes up again among the overdue ones.
+        taken.extend(keys);
+        Ok(())
     }
 
     /// Keys of the steps that were taken before.

@@ -10,6 +10,7 @@
 
 mod consume;
 mod decide;
+mod resets;
 mod tally;
 
 use std::sync::Arc;
@@ -28,7 +29,7 @@ pub use consume::Consumed;
 pub(crate) use consume::Gate;
 pub(crate) use tally::Tallies;
 
-const PREFIX: &str = "quota/";
+pub(crate) const PREFIX: &str = "quota/";
 
 /// Where a quota comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]

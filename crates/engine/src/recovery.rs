@@ -67,12 +67,15 @@ impl Engine {
             self.refuse_rollback().await?;
         }
         let origin = self.origin.as_ref().filter(|origin| !origin.took_effect());
-        match origin {
-            None => self.store.commit(&self.tenant.id, commit).await?,
-            Some(origin) => {
-                let mut whole = commit.clone();
-                whole.writes.extend(origin.writes());
-                self.store.commit(&self.tenant.id, &whole).await?;
+        let fence = self.fence.as_ref().filter(|_| commit.fence.is_none());
+        if origin.is_none() && fence.is_none() {
+            self.store.commit(&self.tenant.id, commit).await?;
+        } else {
+            let mut whole = commit.clone();
+            whole.fence = fence.cloned().or(whole.fence);
+            whole.writes.extend(origin.into_iter().flat_map(|origin| origin.writes()));
+            self.store.commit(&self.tenant.id, &whole).await?;
+            if let Some(origin) = origin {
                 origin.has_taken_effect();
             }
         }

@@ -14,7 +14,7 @@
 //! | `distribute` | sharding by lane with Citus |
 //! | `examine` | what `doctor` looks at: settings, clocks, rights |
 //! | `scope` | which tenant a connection works for, where row-level security holds |
-//! | `ledger`, `aggregates`, `archive`, `access`, `catalog`, `invoices`, `runs`, `journal`, `documents`, `leases`, `outbox` | one port each |
+//! | `ledger`, `aggregates`, `archive`, `access`, `catalog`, `invoices`, `runs`, `journal`, `documents`, `leases`, `outbox`, `jobs` | one port each |
 //! | `commit`, `finalize` | the one door for other writes; drafts and numbers by the page |
 //! | `rows`, `error` | rows to values, driver errors to store errors |
 //! | `testing` | (feature) a server of one's own for tests and benchmarks |
@@ -38,6 +38,7 @@ mod error;
 mod examine;
 mod finalize;
 mod invoices;
+mod jobs;
 mod journal;
 mod leases;
 mod ledger;

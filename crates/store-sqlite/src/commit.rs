@@ -12,7 +12,7 @@ use crate::{
     catalog::{lane_count, number_of},
     documents,
     error::store_error,
-    finalize, journal, leases, multi,
+    finalize, jobs, journal, leases, multi,
     open::SqliteStore,
     rows::{self, get},
 };
@@ -145,6 +145,14 @@ async fn apply(tx: &mut SqliteConnection, tenant: i64, write: &Write) -> Result<
             alerts::move_to(tx, tenant, alert, *to, *until, (by, *at)).await?;
         }
         Write::ResolveAlerts { by } => alerts::resolve(tx, tenant, *by).await?,
+        Write::ScheduleJob { job, through, times, collapse } => {
+            jobs::schedule(tx, tenant, (job, *through), times, *collapse).await?;
+        }
+        Write::PauseJob { job, pause } => jobs::pause(tx, tenant, job, pause.as_ref()).await?,
+        Write::PutJobRun(run) => jobs::put_run(tx, tenant, run).await?,
+        Write::PutJobItem(item) => jobs::put_item(tx, tenant, item).await?,
+        Write::DropJobItem { job, item } => jobs::drop_item(tx, tenant, job, item).await?,
+        Write::ForgetJobRuns { before } => jobs::forget(tx, tenant, *before).await?,
         // Written by the page, see `finalize`.
         Write::PutDraft(_) | Write::Finalize { .. } => {}
     }

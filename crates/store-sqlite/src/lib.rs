@@ -5,7 +5,7 @@
 //! |---|---|
 //! | [`open`](SqliteStore::open) | connecting, pragmas, migrations |
 //! | `append` | the ingest path |
-//! | `ledger`, `aggregates`, `archive`, `access`, `catalog`, `invoices`, `runs`, `journal`, `documents`, `leases`, `outbox` | one port each |
+//! | `ledger`, `aggregates`, `archive`, `access`, `catalog`, `invoices`, `runs`, `journal`, `documents`, `leases`, `outbox`, `jobs` | one port each |
 //! | `commit`, `finalize` | the one door for other writes; drafts and numbers by the page |
 //! | `multi` | multi-row statements: the only place where SQL text is built |
 //! | `rows`, `error` | rows to values, driver errors to store errors |
@@ -22,6 +22,7 @@ mod error;
 mod finalize;
 mod group;
 mod invoices;
+mod jobs;
 mod journal;
 mod leases;
 mod ledger;

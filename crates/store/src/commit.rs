@@ -12,6 +12,7 @@ use crate::{
     alert::{Alert, AlertState},
     catalog::{BookRow, MeterRow},
     document::{Document, Posting},
+    job::{JobItem, JobPause, JobRun},
     journal::Fact,
     lease::Fence,
 };
@@ -107,6 +108,41 @@ pub enum Write {
     },
     /// Forgets claims made before a time, and keys of single customers that expired before it.
     Forget {
+        /// The time.
+        before: Timestamp,
+    },
+    /// Writes down how far a job's schedule was looked at, and makes runs for the times found.
+    /// One that is there already stays as it is.
+    ScheduleJob {
+        /// The job.
+        job: String,
+        /// How far.
+        through: Timestamp,
+        /// The times it is due.
+        times: Vec<Timestamp>,
+        /// Whether a run that is still open stands for these, too: then none is made.
+        collapse: bool,
+    },
+    /// Lets a job rest, or go on.
+    PauseJob {
+        /// The job.
+        job: String,
+        /// Why it rests; `None`: it goes on.
+        pause: Option<JobPause>,
+    },
+    /// Creates or replaces a run of a job. One that is done stays as it is.
+    PutJobRun(Box<JobRun>),
+    /// Creates or replaces an item that failed.
+    PutJobItem(JobItem),
+    /// Forgets that an item failed.
+    DropJobItem {
+        /// The job.
+        job: String,
+        /// The item.
+        item: String,
+    },
+    /// Forgets runs of jobs that were done before a time.
+    ForgetJobRuns {
         /// The time.
         before: Timestamp,
     },

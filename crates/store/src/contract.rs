@@ -14,6 +14,7 @@
 //! | [`documents`] | documents, accounts that never go below zero, settings |
 //! | [`invoices`] | drafts, finalization, numbers |
 //! | [`runs`] | invoice runs and their items |
+//! | [`jobs`] | jobs, their runs and items |
 //! | [`leases`] | leases, and writes that depend on one |
 //! | [`alerts`] | alerts that fire once and are told of once |
 //! | [`outbox`] | effects that are spread, claimed, attempted and delivered |
@@ -36,6 +37,7 @@ pub mod concurrent;
 pub mod corrections;
 pub mod documents;
 pub mod invoices;
+pub mod jobs;
 pub mod journal;
 pub mod leases;
 pub mod outbox;

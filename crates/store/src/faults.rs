@@ -24,10 +24,10 @@ use crate::{
     AccessStore, Account, AccountFilter, AggregateStore, Alert, AlertFilter, AlertStore, ApiKey,
     ArchiveRecord, ArchiveStore, Attempt, BookRow, Bucket, CatalogStore, Claim, Commit, Delivery,
     DeliveryFilter, Document, DocumentFilter, DocumentStore, Effect, Finding, Fired, InvoiceFilter,
-    InvoiceStore, InvoiceSummary, JournalStore, Known, LaneHead, Lease, LeaseStore, LedgerStore,
-    Manifest, MeterRow, Next, OutboxStore, Pending, Projection, RecordedAudit, RecordedFact,
-    RecordedPosting, Route, RunStore, Seal, Seen, Store, StoreError, Tenant, TouchWanted,
-    UsageRead, UsageWanted,
+    InvoiceStore, InvoiceSummary, JobFilter, JobItem, JobRow, JobRun, JobStore, JournalStore,
+    Known, LaneHead, Lease, LeaseStore, LedgerStore, Manifest, MeterRow, Next, OutboxStore,
+    Pending, Projection, RecordedAudit, RecordedFact, RecordedPosting, Route, RunStore, Seal, Seen,
+    Store, StoreError, Tenant, TouchWanted, UsageRead, UsageWanted,
 };
 
 /// On which side of its effect a call fails.
@@ -281,6 +281,16 @@ pass_on! { AlertStore:
         limit: u32) -> Vec<Alert>;
     fn fired_among(tenant: &TenantId, customers: &[CustomerId], since: Timestamp) -> Vec<Fired>;
     fn untold_alerts(tenant: &TenantId, now: Timestamp, limit: u32) -> Vec<Alert>;
+}
+
+pass_on! { JobStore:
+    fn jobs(tenant: &TenantId) -> Vec<JobRow>;
+    fn unsettled_job_runs(tenant: &TenantId) -> Vec<JobRun>;
+    fn job_run(tenant: &TenantId, job: &str, scheduled_for: Timestamp) -> Option<JobRun>;
+    fn job_history(tenant: &TenantId, filter: &JobFilter, before: Option<(Timestamp, &str)>,
+        limit: u32) -> Vec<JobRun>;
+    fn job_items(tenant: &TenantId, job: Option<&str>, parked: bool, after: Option<(&str, &str)>,
+        limit: u32) -> Vec<JobItem>;
 }
 
 pass_on! { Store:

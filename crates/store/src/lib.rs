@@ -11,6 +11,7 @@
 //! | [`JournalStore`] | billing facts | append-only, contiguous |
 //! | [`DocumentStore`] | documents, accounts, settings | documents immutable, accounts never below zero |
 //! | [`AccessStore`] | API keys, claims, the audit log | a claim is written with its effect; the log is append-only |
+//! | [`JobStore`] | jobs, their runs and items | a run exists once per time it is due; written under a lease |
 //! | [`LeaseStore`] | leases | one holder at a time, a greater token for each |
 //! | [`AlertStore`] | alerts that fired | each once; told of by one effect |
 //! | [`OutboxStore`] | effects, deliveries, attempts | claimed by one at a time, every attempt kept, order per aggregate |
@@ -41,6 +42,7 @@ pub mod faults;
 pub mod files;
 pub mod hours;
 pub mod invoice;
+pub mod job;
 pub mod journal;
 pub mod lease;
 pub mod ledger;
@@ -64,6 +66,7 @@ pub use document::{
 pub use error::StoreError;
 pub use files::{Anchor, AnchorStore, ArchiveFiles, FileError, LaneAnchor};
 pub use invoice::{InvoiceFilter, InvoiceStore, InvoiceSummary};
+pub use job::{JobFilter, JobItem, JobPause, JobRow, JobRun, JobState, JobStore};
 pub use journal::{Fact, JournalStore, RecordedFact};
 pub use lease::{Fence, Lease, LeaseStore};
 pub use ledger::{LaneHead, LedgerStore, Pending, Seen};
@@ -109,6 +112,7 @@ pub trait Store:
     + LeaseStore
     + OutboxStore
     + AlertStore
+    + JobStore
 {
     /// Makes the changes and records the facts of `commit` together, or none of them.
     ///

@@ -41,6 +41,10 @@ impl Service {
             upgrade_url: None,
             enforce_quotas_at_ingest: false,
             run: RunOptions::default(),
+            jobs: Arc::new(counterfoil_engine::jobs::Timetable::empty(
+                counterfoil_engine::jobs::JobSettings::default(),
+                counterfoil_types::Zone::utc(),
+            )),
             furnish: std::sync::Arc::new(|engine| engine),
             on_request: std::sync::Arc::new(|_, _| ()),
             limits: Limits {

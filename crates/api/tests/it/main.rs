@@ -11,6 +11,7 @@ mod document;
 mod events;
 mod faults;
 mod finance;
+mod jobs;
 mod limits;
 mod once;
 mod quotas;

@@ -189,6 +189,13 @@ pub(crate) fn options() -> Options {
         upgrade_url: Some("https://example.com/upgrade".to_owned()),
         enforce_quotas_at_ingest: false,
         run: RunOptions::default(),
+        jobs: Arc::new(
+            counterfoil_engine::jobs::Timetable::standard(
+                counterfoil_engine::jobs::JobSettings::default(),
+                counterfoil_types::Zone::utc(),
+            )
+            .unwrap(),
+        ),
         limits: Limits {
             limiter: Arc::new(InMemory::default()),
             rules: vec![RateRule {

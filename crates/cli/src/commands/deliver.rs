@@ -109,10 +109,7 @@ pub(crate) fn relay(
     store: Arc<dyn Store>,
     holder: Option<String>,
 ) -> Result<Relay, CliError> {
-    let holder = holder.unwrap_or_else(|| {
-        let machine = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-        format!("{}/{}", machine.trim(), std::process::id())
-    });
+    let holder = holder.unwrap_or_else(super::worker::name);
     let (delivery, usual) = (&config.delivery, RelayOptions::of(holder));
     let claim = delivery.claim.map_or(usual.ttl_micros, |seconds| i64::from(seconds) * 1_000_000);
     let options = RelayOptions {

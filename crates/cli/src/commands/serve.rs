@@ -29,11 +29,12 @@ pub(super) async fn run(
     out: &mut Out,
 ) -> Result<Verdict, CliError> {
     let (engine, store) = context::engine(config).await?;
+    let table = Arc::new(config.timetable()?);
     let shared = Shared::new(
         store.shared(),
         context::clock(config),
         Arc::new(SystemRandom),
-        options(config).await?,
+        Options { jobs: Arc::clone(&table), ..options(config).await? },
     );
     // The engine of the configured tenant is open from the start, so that it is projected.
     shared
@@ -71,11 +72,34 @@ pub(super) async fn run(
         // Dropped or sent: it is time to stop.
         let _ = told.await;
     }));
-    let cut_off = counterfoil_api::serve(&shared, listener, listen(config)?, stopped()?).await;
+    let (stop_jobs, told) = tokio::sync::oneshot::channel::<()>();
+    let working = config.jobs.enabled.unwrap_or(true).then(|| {
+        let (engine, config, table) = (engine.clone(), config.clone(), Arc::clone(&table));
+        tokio::spawn(async move {
+            let stop = async {
+                let _ = told.await;
+            };
+            super::worker::work(engine, table, &config, super::worker::name(), stop).await
+        })
+    });
+    let stop = stopped()?;
+    // Jobs and connections are brought to an end at the same time.
+    let stop = async move {
+        stop.await;
+        drop(stop_jobs);
+    };
+    let cut_off = counterfoil_api::serve(&shared, listener, listen(config)?, stop).await;
     // What is on its way is brought to its end, or is sent again under the same id by the next one.
     drop(stop_relay);
     if tokio::time::timeout(Listen::default().drain, relaying).await.is_err() {
         tracing::warn!("deliveries were cut off; they are sent again");
+    }
+    if let Some(working) = working {
+        match working.await {
+            Ok(Ok(_)) => {}
+            Ok(Err(error)) => tracing::error!(%error, "jobs were not worked on"),
+            Err(error) => tracing::error!(%error, "the worker stopped"),
+        }
     }
     for task in background {
         task.abort();
@@ -163,6 +187,7 @@ async fn options(config: &Config) -> Result<Options, CliError> {
         enforce_quotas_at_ingest: serve.enforce_quotas_at_ingest.unwrap_or(false),
         run: config.run_options(),
         on_request: crate::telemetry::on_request(),
+        jobs: Arc::new(config.timetable()?),
         furnish: {
             let config = config.clone();
             Arc::new(move |engine| context::beside(&config, engine))

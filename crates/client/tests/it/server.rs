@@ -85,6 +85,13 @@ fn options() -> Options {
         enforce_quotas_at_ingest: false,
         run: RunOptions::default(),
         on_request: Arc::new(|_, _| ()),
+        jobs: Arc::new(
+            counterfoil_engine::jobs::Timetable::standard(
+                counterfoil_engine::jobs::JobSettings::default(),
+                counterfoil_types::Zone::utc(),
+            )
+            .unwrap(),
+        ),
         furnish: std::sync::Arc::new(|engine| engine),
         limits: Limits { limiter: Arc::new(InMemory::default()), rules: vec![], fail_open: true },
     }

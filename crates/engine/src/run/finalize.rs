@@ -47,7 +47,7 @@ impl Engine {
             approved_at: Some(now),
             ..run.clone()
         };
-        let commit = Commit::of(Write::UpdateRun(approved.clone())).fact(
+        let commit = Commit::of(Write::UpdateRun(approved.clone())).told(
             "run.approved",
             format!("run.approved/{}", run.id),
             now,
@@ -114,7 +114,7 @@ impl Engine {
         let now = self.now();
         let run = Run { state: RunState::Finalized, finalized_at: Some(now), ..run };
         commit.writes.push(Write::UpdateRun(run.clone()));
-        let commit = commit.fact(
+        let commit = commit.told(
             "run.finalized",
             format!("run.finalized/{}", run.id),
             now,

@@ -15,6 +15,8 @@
 //! | `archive_faults` | changed archives, and every store call of an archiving failing |
 //! | `archive_random` | whatever is archived and restored, answers are those of a ledger that never was |
 //! | `recovery` | a store behind its anchor bills nothing |
+//! | `jobs` | what is due is done once: clocks, missed times, parking, leases |
+//! | `jobs_month` | a month by itself: schedulers at once, every store call failing |
 //! | `sharing` | projectors that share lanes by lease |
 //! | `verify` | what was tampered with is named |
 //! | `faults` | every store call failing, before and after its effect |
@@ -31,6 +33,8 @@ mod contracts;
 mod documents;
 mod faults;
 mod faults_documents;
+mod jobs;
+mod jobs_month;
 mod late;
 mod late_reports;
 mod month;

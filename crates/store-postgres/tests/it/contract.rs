@@ -8,7 +8,7 @@ use counterfoil_store::{
     Store,
     contract::{
         access, aggregates, alerts, among, append, archive, catalog, concurrent, corrections,
-        documents, invoices, journal, leases, outbox, reads, runs, tenants,
+        documents, invoices, jobs, journal, leases, outbox, reads, runs, tenants,
     },
 };
 use sqlx::Row;
@@ -519,4 +519,29 @@ async fn alerts_are_moved_and_listed() {
 #[tokio::test]
 async fn customers_of_a_stretch_are_found() {
     on(alerts::customers_of_a_stretch_are_found).await;
+}
+
+#[tokio::test]
+async fn a_job_is_due_once_however_many_schedule_it() {
+    on(jobs::a_job_is_due_once_however_many_schedule_it).await;
+}
+
+#[tokio::test]
+async fn a_run_that_is_done_stays_done() {
+    on(jobs::a_run_that_is_done_stays_done).await;
+}
+
+#[tokio::test]
+async fn a_worker_that_lost_its_lease_changes_no_job() {
+    on(jobs::a_worker_that_lost_its_lease_changes_no_job).await;
+}
+
+#[tokio::test]
+async fn history_is_read_page_by_page() {
+    on(jobs::history_is_read_page_by_page).await;
+}
+
+#[tokio::test]
+async fn items_that_failed_are_kept_until_they_are_dropped() {
+    on(jobs::items_that_failed_are_kept_until_they_are_dropped).await;
 }
