@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// Headings of the story it tells.
-const SECTIONS: [&str; 9] = [
+const SECTIONS: [&str; 10] = [
     "1. Price books",
     "2. Customers",
     "3. Usage of October 2026",
@@ -24,6 +24,7 @@ const SECTIONS: [&str; 9] = [
     "7. One of them in full",
     "8. How it came to be",
     "9. What that customer has used in November so far",
+    "10. A month that ran by itself",
 ];
 
 fn invoices(place: &Place) -> Vec<Value> {
@@ -214,4 +215,34 @@ fn quickstart_a_second_time_changes_nothing() {
     let wanted: Vec<String> = (1..=9).map(|n| format!("INV-2026-{n:06}")).collect();
     assert_eq!(sorted, wanted, "numbers without a gap");
     place.assert_sound();
+}
+
+#[test]
+fn the_month_of_the_quickstart_runs_by_itself_and_is_told_once() {
+    let place = Place::on_the_wall_clock();
+    let mails = |told: Value| -> Vec<(String, String, String)> {
+        let text = |mail: &Value, name: &str| mail[name].as_str().expect("text").to_owned();
+        let mails = told["mails"].as_array().expect("mails").iter();
+        mails.map(|mail| (text(mail, "at"), text(mail, "to"), text(mail, "subject"))).collect()
+    };
+    let played = mails(place.ok(&["quickstart", "--json"]).json());
+    let of = |who: &str, what: &str| -> Vec<&str> {
+        let found =
+            played.iter().filter(|(_, to, subject)| to.contains(who) && subject.contains(what));
+        found.map(|(at, ..)| at.as_str()).collect()
+    };
+    // 112 calls in six hours: the 10,000 that are included are used up within the 90th, on the 23rd.
+    for percent in ["75 %", "80 %", "90 %", "95 %", "100 %"] {
+        assert_eq!(of("mangrove", percent).len(), 1, "{percent} is told once: {played:?}");
+        assert_eq!(of("harbour", percent).len(), 0, "{percent}: {played:?}");
+    }
+    assert!(of("mangrove", "100 %")[0].starts_with("2026-10-23"));
+    assert!(of("mangrove", "around 23 October")[0] < "2026-10-10", "it was foreseen");
+    assert_eq!(of("finance", "waits for approval").len(), 1);
+    // 124 times six hours in October.
+    let cents = 124 * 112 - 10_000;
+    let total = format!("${}.{:02}", cents / 100, cents % 100);
+    assert_eq!(of("mangrove", &format!("for {total}")).len(), 1, "{played:?}");
+    assert_eq!(of("mangrove", &format!("received {total}")).len(), 1, "{played:?}");
+    assert_eq!(mails(place.ok(&["quickstart", "--json"]).json()), played, "nothing is sent again");
 }

@@ -5,12 +5,16 @@ use std::{
     fs::{self, File},
     io::{self, BufWriter, Write},
     path::{Path, PathBuf},
+    sync::atomic::{AtomicU64, Ordering},
 };
 
-/// Where a file is written before it has its name.
+/// Where a file is written before it has its name: a place of its own for each writer, since
+/// several processes may write the same file at once and the last one wins.
 fn temporary(path: &Path) -> PathBuf {
+    static WRITERS: AtomicU64 = AtomicU64::new(0);
     let name = path.file_name().unwrap_or_default().to_string_lossy();
-    path.with_file_name(format!(".{name}.tmp"))
+    let (process, writer) = (std::process::id(), WRITERS.fetch_add(1, Ordering::Relaxed));
+    path.with_file_name(format!(".{name}.{process}-{writer}.tmp"))
 }
 
 /// Writes a file.
@@ -41,6 +45,25 @@ fn fill(path: &Path, content: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn many_may_write_one_file_at_once() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("anchor");
+        std::thread::scope(|scope| {
+            for writer in 0..8_u8 {
+                let path = &path;
+                scope.spawn(move || {
+                    for _ in 0..50 {
+                        write(path, |out| out.write_all(&[writer; 1_000])).unwrap();
+                    }
+                });
+            }
+        });
+        let bytes = fs::read(&path).unwrap();
+        assert!(bytes.len() == 1_000 && bytes.iter().all(|byte| Some(byte) == bytes.first()));
+        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
+    }
 
     #[test]
     fn what_fails_in_the_middle_leaves_the_old_file_and_nothing_else() {

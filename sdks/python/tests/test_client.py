@@ -64,7 +64,9 @@ class Calls(unittest.TestCase):
         self.assertTrue(self.client.check_quota("py", "calls")["allowed"])
         self.assertTrue(self.client.check_limits("py", "/x")["allowed"])
         self.assertEqual(self.client.entitlements("py")["entitlements"]["projects"], 3)
-        self.assertEqual(self.client.invoices("py")["items"], [])
+        # The service's own job may have drafted the month that is over.
+        invoices = self.client.invoices("py")["items"]
+        self.assertEqual([one for one in invoices if one["state"] != "draft"], [])
 
     def test_errors_are_problems(self) -> None:
         with self.assertRaises(ProblemError) as missing:

@@ -35,7 +35,9 @@ test("usage, quotas, limits, entitlements, invoices", async () => {
   assert.equal((await asking.checkQuota("js", "calls")).allowed, true);
   assert.equal((await asking.checkLimits("js", "/x")).allowed, true);
   assert.equal((await asking.entitlements("js")).entitlements.projects, 3);
-  assert.deepEqual((await asking.invoices("js")).items, []);
+  // The service's own job may have drafted the month that is over.
+  const invoices = (await asking.invoices("js")).items;
+  assert.deepEqual(invoices.filter((invoice) => invoice.state !== "draft"), []);
 });
 
 test("errors are problems", async () => {

@@ -1,6 +1,8 @@
 //! `quickstart`: from nothing to explained invoices, on the shipped sample of October 2026. The
 //! clock stands at 2 November 2026, so the month is over whenever this is run. Running it again
-//! changes nothing.
+//! changes nothing. The last part plays a month that runs by itself, see [`month`].
+
+mod month;
 
 use counterfoil_catalog::PriceBook;
 use counterfoil_engine::{
@@ -125,9 +127,10 @@ async fn play(engine: &Engine, config: &Config, out: &mut Out) -> Result<Verdict
     for current in engine.current_usage(&customer, engine.now(), None).await? {
         usage::subscription(&current, &engine.customer(&customer).await?.zone, out)?;
     }
+    let mails = month::play(config, engine.shared_store(), out).await?;
     next(config, &number, out)?;
     out.value(&serde_json::json!({
-        "ingest": report, "unbilled": unbilled, "run": manifest, "invoice": shown,
+        "ingest": report, "unbilled": unbilled, "run": manifest, "invoice": shown, "mails": mails,
     }))?;
     Ok(Verdict::Done)
 }
