@@ -15,6 +15,7 @@ mod quota;
 mod rate;
 mod rebuild;
 mod run_month;
+mod scheduled_month;
 mod usage_read;
 
 use crate::Outcome;
@@ -36,6 +37,8 @@ pub(crate) fn run(name: &str, rest: &[&str]) -> Outcome<String> {
         "rebuild-postgres" => rebuild::run(size.unwrap_or(500_000), Kind::Postgres),
         "run-sqlite" => run_month::run(size.unwrap_or(10_000), Kind::Sqlite),
         "run-postgres" => run_month::run(size.unwrap_or(10_000), Kind::Postgres),
+        "month" => scheduled_month::run(size.unwrap_or(10_000_000), Kind::Postgres),
+        "month-sqlite" => scheduled_month::run(size.unwrap_or(10_000_000), Kind::Sqlite),
         "usage-read" => usage_read::run(size.unwrap_or(2_000_000)),
         "all" => {
             let all = [

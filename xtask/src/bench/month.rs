@@ -52,6 +52,7 @@ pub(super) struct Month {
     pub(super) engine: Engine,
     pub(super) store: Backend,
     pub(super) path: PathBuf,
+    pub(super) clock: Arc<FixedClock>,
     _directory: TempDir,
     /// The server a PostgreSQL store runs on, which stops with this.
     _server: Option<Server>,
@@ -82,9 +83,9 @@ impl Month {
         let now = Timestamp::from_micros(OCTOBER).plus_micros(33 * 86_400_000_000);
         let clock = Arc::new(FixedClock::new(now));
         let tenant = TenantId::new("bench")?;
-        let engine = Engine::open(shared, clock, &tenant, 8).await?;
+        let engine = Engine::open(shared, clock.clone(), &tenant, 8).await?;
         engine.publish(&PriceBook::parse("bench-book.toml", BOOK)?).await?;
-        Ok(Self { engine, store, path, _directory: directory, _server: server })
+        Ok(Self { engine, store, path, clock, _directory: directory, _server: server })
     }
 
     /// Adds customers with one subscription each.
