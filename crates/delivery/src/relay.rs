@@ -17,6 +17,7 @@ use counterfoil_types::{Clock, Random, TenantId, Timestamp, timestamp::DAY_MICRO
 use futures_util::{StreamExt, future::join_all, stream};
 use serde_json::json;
 use thiserror::Error;
+use tokio::sync::mpsc;
 
 use crate::{
     endpoint::{self, Endpoint},
@@ -204,33 +205,52 @@ impl Relay {
 
     async fn send_page(&self, target: &str, page: Vec<Delivery>) -> Result<Report, RelayError> {
         let size = page.len().max(1);
-        let sending = stream::iter(page)
-            .map(|delivery| self.attempt(target, delivery))
-            .buffer_unordered(size)
+        let (to, mut done) = mpsc::channel(size);
+        // Both go on at once: a sender that waits for a connection of the store must be able to
+        // take it while what is done is written down, or each would wait for the other.
+        let sending = async move {
+            let to = &to;
+            stream::iter(page)
+                .for_each_concurrent(size, |delivery| async move {
+                    // There is room for all of the page.
+                    let _ = to.send(self.attempt(target, delivery).await).await;
+                })
+                .await;
+        };
+        let recording = async {
+            let mut report = Report::default();
+            let mut some = Vec::with_capacity(size);
             // What is done is written down with what is done at the same time, and waits for
             // nothing slower.
-            .ready_chunks(size);
-        let mut sending = std::pin::pin!(sending);
+            while done.recv_many(&mut some, size).await > 0 {
+                report.add(self.record(target, &some).await?);
+                some.clear();
+            }
+            Ok(report)
+        };
+        let ((), report) = tokio::join!(sending, recording);
+        report
+    }
+
+    async fn record(&self, target: &str, done: &[(Attempt, Next)]) -> Result<Report, RelayError> {
         let mut report = Report::default();
-        while let Some(done) = sending.next().await {
-            let recorded = self.store.record_attempts(&self.tenant, &done).await?;
-            for ((attempt, next), recorded) in done.iter().zip(recorded) {
-                let count = match next {
-                    _ if !recorded => &mut report.lost,
-                    Next::Done => &mut report.delivered,
-                    Next::RetryAt(_) => &mut report.retried,
-                    Next::Park(_) => &mut report.parked,
-                };
-                *count += 1;
-                if let Some(error) = &attempt.error {
-                    tracing::info!(
-                        key = attempt.key,
-                        target,
-                        outcome = attempt.outcome.as_str(),
-                        error,
-                        "an effect was not delivered"
-                    );
-                }
+        let recorded = self.store.record_attempts(&self.tenant, done).await?;
+        for ((attempt, next), recorded) in done.iter().zip(recorded) {
+            let count = match next {
+                _ if !recorded => &mut report.lost,
+                Next::Done => &mut report.delivered,
+                Next::RetryAt(_) => &mut report.retried,
+                Next::Park(_) => &mut report.parked,
+            };
+            *count += 1;
+            if let Some(error) = &attempt.error {
+                tracing::info!(
+                    key = attempt.key,
+                    target,
+                    outcome = attempt.outcome.as_str(),
+                    error,
+                    "an effect was not delivered"
+                );
             }
         }
         Ok(report)

@@ -13,7 +13,7 @@ use serde_json::json;
 
 use crate::{
     receiver::Receiver,
-    world::{World, on_both},
+    world::{World, on_both, with_connections},
 };
 
 const EVENTS: usize = 60;
@@ -70,6 +70,21 @@ async fn three_relays_deliver_everything_once_and_in_order() {
         assert_eq!(last, wanted);
     })
     .await;
+}
+
+/// F11: more deliveries at once than the store has connections wait for one another, not for ever.
+#[tokio::test]
+async fn more_deliveries_at_once_than_connections_come_to_an_end() {
+    let (world, store) = with_connections(2).await;
+    let receiver = Receiver::start().await;
+    world.endpoint("crm", receiver.url("ok"), &[]).await;
+    for number in 0..EVENTS {
+        world.queue("customer.x", &number.to_string(), json!({})).await;
+    }
+    let report = world.relay("ann").deliver_due().await.unwrap();
+    assert_eq!(report.delivered, EVENTS as u64);
+    assert_eq!(receiver.ids().len(), EVENTS);
+    store.close().await;
 }
 
 /// D2: every call of the store fails once, before and after it took effect. Whatever was lost, the

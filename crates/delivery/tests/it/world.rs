@@ -55,6 +55,17 @@ pub(crate) async fn on_both<F: Future<Output = ()>>(test: impl Fn(World) -> F) {
     postgres.close().await;
 }
 
+/// A world on PostgreSQL with so few connections.
+pub(crate) async fn with_connections(max_connections: u32) -> (World, PostgresStore) {
+    let url = match testing::shared() {
+        Ok(server) => server.database().await.unwrap(),
+        Err(error) => panic!("{error}"),
+    };
+    let options = PostgresOptions { max_connections, ..PostgresOptions::default() };
+    let postgres = PostgresStore::connect(&url, options).await.unwrap();
+    (World::on(Arc::new(postgres.clone())).await, postgres)
+}
+
 impl World {
     pub(crate) async fn on(store: Arc<dyn Store>) -> Self {
         let tenant = TenantId::new("t").unwrap();
