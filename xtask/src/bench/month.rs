@@ -15,6 +15,7 @@ use counterfoil_store_postgres::{
 use counterfoil_store_sqlite::SqliteStore;
 use counterfoil_types::{Currency, CustomerId, FixedClock, Quantity, TenantId, Timestamp, Zone};
 use tempfile::TempDir;
+use tokio::task::JoinSet;
 
 use super::ingest_postgres::SETTINGS;
 use crate::{Outcome, random::Random};
@@ -90,21 +91,7 @@ impl Month {
 
     /// Adds customers with one subscription each.
     pub(super) async fn subscribe(&self, count: u64) -> Outcome<()> {
-        for number in 0..count {
-            let id = CustomerId::new(customer(number))?;
-            let name = format!("Customer {number}");
-            let customer = Customer::new(id.clone(), name, Currency::USD, Zone::utc());
-            let subscription = Subscription::new(
-                format!("s-{number}").parse()?,
-                id,
-                "bench",
-                "three".parse()?,
-                "2026-10-01".parse()?,
-            );
-            self.engine.put_customer(&customer).await?;
-            self.engine.start_subscription(&subscription).await?;
-        }
-        Ok(())
+        subscribe(&self.engine, count, "three").await
     }
 
     /// Ingests events in batches.
@@ -116,6 +103,41 @@ impl Month {
         }
         Ok(())
     }
+}
+
+/// Adds customers with one subscription each, several at once.
+pub(super) async fn subscribe(engine: &Engine, count: u64, plan: &'static str) -> Outcome<()> {
+    const AT_ONCE: u64 = 16;
+    let mut tasks: JoinSet<Result<(), String>> = JoinSet::new();
+    for first in 0..AT_ONCE {
+        let engine = engine.clone();
+        tasks.spawn(async move {
+            for number in (first..count).step_by(usize::try_from(AT_ONCE).unwrap_or(1)) {
+                one(&engine, number, plan).await.map_err(|error| error.to_string())?;
+            }
+            Ok(())
+        });
+    }
+    while let Some(done) = tasks.join_next().await {
+        done??;
+    }
+    Ok(())
+}
+
+async fn one(engine: &Engine, number: u64, plan: &str) -> Outcome<()> {
+    let id = CustomerId::new(customer(number))?;
+    let name = format!("Customer {number}");
+    let customer = Customer::new(id.clone(), name, Currency::USD, Zone::utc());
+    let subscription = Subscription::new(
+        format!("s-{number}").parse()?,
+        id,
+        "bench",
+        plan.parse()?,
+        "2026-10-01".parse()?,
+    );
+    engine.put_customer(&customer).await?;
+    engine.start_subscription(&subscription).await?;
+    Ok(())
 }
 
 pub(super) fn customer(number: u64) -> String {
