@@ -1,0 +1,23 @@
+//! Stripe, against servers on real sockets and both stores.
+//!
+//! | file | what |
+//! |---|---|
+//! | `server` | a scripted Stripe: fields, keys and their reuse, limits of time, what it counts |
+//! | `proxy` | a connection that is cut before or after the effect |
+//! | `world` | an engine with a relay to Stripe |
+//! | `usage` | usage arrives once, whatever fails |
+//! | `push` | what is queued: faults of the store, races, late usage |
+//! | `invoices` | one invoice, one charge |
+//! | `reconcile` | what Stripe counts, setup |
+//! | `seahaven` | the invoices side against a stateful server by others |
+
+#![cfg(test)]
+
+mod invoices;
+mod proxy;
+mod push;
+mod reconcile;
+mod seahaven;
+mod server;
+mod usage;
+mod world;
