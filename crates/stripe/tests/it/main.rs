@@ -9,7 +9,6 @@
 //! | `push` | what is queued: faults of the store, races, late usage |
 //! | `invoices` | one invoice, one charge |
 //! | `reconcile` | what Stripe counts, setup |
-//! | `seahaven` | the invoices side against a stateful server by others |
 
 #![cfg(test)]
 
@@ -17,7 +16,6 @@ mod invoices;
 mod proxy;
 mod push;
 mod reconcile;
-mod seahaven;
 mod server;
 mod usage;
 mod world;

@@ -48,6 +48,7 @@ interval = "month"
 key = "fee"
 model = "flat"
 amount = "10"
+billing = "arrears"
 [[plan.charge]]
 key = "calls"
 meter = "calls"
