@@ -18,7 +18,7 @@ const SIGNATURE: &str = "stripe-signature";
 pub(crate) fn register(routes: &mut Routes) {
     routes.about("Stripe");
     routes
-        .post("/v1/stripe/webhook", "stripe.webhook", Scope::Public, receive)
+        .post("/stripe/webhook", "stripe.webhook", Scope::Public, receive)
         .says("Events from Stripe")
         .explained("The endpoint to name at Stripe. A message is taken when its `Stripe-Signature` is not older than five minutes and made with a configured signing secret. Payments, failed attempts, voids and disputes of invoices that were pushed change ours; all else is acknowledged.")
         .takes("application/json")

@@ -16,7 +16,7 @@ async fn send(world: &World, event: &Value, secret: &str, late: i64) -> u16 {
     let mut mac = Hmac::<Sha256>::new_from_slice(secret.as_bytes()).unwrap();
     mac.update(format!("{seconds}.{body}").as_bytes());
     let signature = hex::encode(mac.finalize().into_bytes());
-    let request = Request::post("/v1/stripe/webhook")
+    let request = Request::post("/stripe/webhook")
         .header("stripe-signature", format!("t={seconds},v1={signature}"))
         .header("content-type", "application/json")
         .body(Body::from(body))

@@ -185,7 +185,7 @@ async fn link_of(engine: &Engine) -> Result<Link, CliError> {
 async fn status(engine: &Engine, out: &mut Out) -> Result<(), CliError> {
     let (store, tenant) = (engine.store(), &engine.tenant().id);
     let Some(link) = engine.stripe_link().await? else {
-        return Ok(out.line("there is no link to Stripe; `counterfoil stripe mode` makes one")?);
+        return out.line("there is no link to Stripe; `counterfoil stripe mode` makes one");
     };
     let customers = stripe::customers(store, tenant).await.map_err(asked)?.len();
     let meters = stripe::meters(store, tenant).await.map_err(asked)?;
@@ -281,5 +281,5 @@ async fn set_up(
             break;
         }
     }
-    Ok(out.line(format_args!("{count} customers were made or found at Stripe"))?)
+    out.line(format_args!("{count} customers were made or found at Stripe"))
 }

@@ -104,7 +104,7 @@ async fn pass(
     script: &Mutex<Script>,
 ) -> std::io::Result<()> {
     let mut read = Vec::new();
-    while let Some((head, body)) = message(&mut stream, &mut read).await? {
+    if let Some((head, body)) = message(&mut stream, &mut read).await? {
         let line = head.lines().next().unwrap_or_default();
         let line = line.trim_end_matches(" HTTP/1.1").to_owned();
         let cut = {
