@@ -54,6 +54,11 @@ const RULES: &[Rule] = &[
         uses: Some(&["types", "invoicing", "alerting", "store"]),
         never: &["sqlx", "rusqlite", "axum"],
     },
+    Rule {
+        name: "stripe",
+        uses: Some(&["types", "invoicing", "store", "delivery"]),
+        never: &["sqlx", "rusqlite", "axum"],
+    },
     Rule { name: "engine", uses: Some(STAGES_AND_STORE), never: &["sqlx", "rusqlite", "axum"] },
     Rule {
         name: "api",
@@ -68,6 +73,7 @@ const RULES: &[Rule] = &[
             "store",
             "engine",
             "delivery",
+            "stripe",
         ]),
         never: &["sqlx", "rusqlite"],
     },

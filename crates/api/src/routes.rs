@@ -16,6 +16,7 @@ mod mail;
 mod payments;
 mod quotas;
 mod runs;
+mod stripe;
 mod subscriptions;
 mod system;
 mod usage;
@@ -40,6 +41,7 @@ pub(crate) fn register(routes: &mut Routes) {
     webhooks::register(routes);
     deliveries::register(routes);
     mail::register(routes);
+    stripe::register(routes);
     jobs::register(routes);
     access::register(routes);
     clock::register(routes);

@@ -35,7 +35,7 @@ pub struct Options {
     pub lanes: u16,
     /// Whether test clocks are honoured.
     pub test_mode: bool,
-    /// The tenant that the service's own health is told to.
+    /// The tenant that the service's own health is told to, and that Stripe's messages are about.
     pub home: TenantId,
     /// Largest body of a request, in bytes.
     pub max_body: usize,
@@ -55,6 +55,8 @@ pub struct Options {
     pub guard: counterfoil_delivery::Guard,
     /// How customers unsubscribe from mails.
     pub unsubscribe: Option<counterfoil_delivery::mail::Unsubscribe>,
+    /// Signing secrets of Stripe's web hooks to the home tenant; several during a rotation.
+    pub stripe_secrets: Vec<String>,
     /// Where an over-quota customer can get more.
     pub upgrade_url: Option<String>,
     /// Whether events beyond a hard quota are rejected at ingest.

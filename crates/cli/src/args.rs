@@ -8,6 +8,7 @@ mod jobs;
 mod money;
 mod report;
 mod service;
+mod stripe;
 
 use std::path::PathBuf;
 
@@ -23,6 +24,7 @@ pub(crate) use jobs::{Jobs, Worker};
 pub(crate) use money::{CreditNote, Dunning, Grant, Payment};
 pub(crate) use report::Report;
 pub(crate) use service::{Key, Load, Serve};
+pub(crate) use stripe::{Stripe, StripeMap, StripeMode};
 
 /// Usage billing you can prove: an immutable event ledger, exact pricing, explained invoices.
 #[derive(Debug, Parser)]
@@ -232,6 +234,9 @@ pub(crate) enum Command {
     /// Alerts about usage.
     #[command(subcommand)]
     Alert(Alert),
+    /// Stripe: what goes there, what is called what, whether both agree.
+    #[command(subcommand)]
+    Stripe(Stripe),
     /// Print the OpenAPI document of the service.
     Openapi,
 }

@@ -29,6 +29,7 @@ mod recover;
 mod report;
 mod run;
 mod serve;
+pub(crate) mod stripe;
 mod subscription;
 mod usage;
 mod webhook;
@@ -195,6 +196,7 @@ async fn with_store(
         Command::Webhook(command) => webhook::run(engine, config, command, out).await,
         Command::Alert(command) => alert::run(engine, command, out).await,
         Command::Mail(command) => mail::run(engine, config, command, out).await,
+        Command::Stripe(command) => stripe::run(engine, config, command, out).await,
         Command::Quickstart
         | Command::Migrate
         | Command::Distribute

@@ -5,6 +5,7 @@
 mod delivery;
 mod jobs;
 mod serve;
+mod stripe;
 
 use std::path::{Path, PathBuf};
 
@@ -14,6 +15,7 @@ use serde::Deserialize;
 pub(crate) use delivery::{DeliveryConfig, MailConfig, MailTransport};
 pub(crate) use jobs::JobsConfig;
 pub(crate) use serve::ServeConfig;
+pub(crate) use stripe::StripeConfig;
 
 use crate::{
     args::{Days, Global},
@@ -49,6 +51,9 @@ pub(crate) struct FileConfig {
     /// Mail.
     #[serde(default)]
     mail: MailConfig,
+    /// Stripe.
+    #[serde(default)]
+    stripe: StripeConfig,
     /// What runs by itself.
     #[serde(default)]
     jobs: JobsConfig,
@@ -124,6 +129,8 @@ pub(crate) struct Config {
     pub(crate) delivery: DeliveryConfig,
     /// Mail.
     pub(crate) mail: MailConfig,
+    /// Stripe.
+    pub(crate) stripe: StripeConfig,
     /// Days after which the content of events is archived; `None`: only when asked for.
     pub(crate) retention: Option<Days>,
     /// What runs by itself.
@@ -216,6 +223,7 @@ pub(crate) fn load(global: &Global) -> Result<Config, CliError> {
         serve: file.serve,
         delivery: file.delivery,
         mail: file.mail,
+        stripe: file.stripe,
         retention: file.retention.raw()?,
         jobs: file.jobs,
         archives_named: file.archive_dir.is_some(),

@@ -11,7 +11,7 @@ use std::{
 };
 
 use counterfoil_store::{
-    Attempt, AttemptOutcome, Commit, Delivery, Next, Route, Store, StoreError,
+    Attempt, AttemptOutcome, Commit, Delivery, Next, Route, Store, StoreError, stripe,
 };
 use counterfoil_types::{Clock, Random, TenantId, Timestamp, timestamp::DAY_MICROS};
 use futures_util::{StreamExt, future::join_all, stream};
@@ -102,6 +102,7 @@ pub struct Relay {
     options: RelayOptions,
     web: Arc<dyn Sender>,
     mail: Option<Arc<dyn Sender>>,
+    others: Vec<(String, Arc<dyn Sender>)>,
 }
 
 impl Relay {
@@ -116,7 +117,14 @@ impl Relay {
         senders: (Arc<dyn Sender>, Option<Arc<dyn Sender>>),
     ) -> Self {
         let (web, mail) = senders;
-        Self { store, tenant, clock, random, options, web, mail }
+        Self { store, tenant, clock, random, options, web, mail, others: Vec::new() }
+    }
+
+    /// The same with another target, to which goes what its sender wants.
+    #[must_use]
+    pub fn and_to(mut self, target: impl Into<String>, sender: Arc<dyn Sender>) -> Self {
+        self.others.push((target.into(), sender));
+        self
     }
 
     /// Delivers all that is due.
@@ -149,9 +157,18 @@ impl Relay {
                     aggregate: aggregate(&effect.kind, &effect.body),
                     targets: enabled
                         .iter()
-                        .filter(|endpoint| endpoint.wants(&effect.kind))
+                        // Usage on its way to Stripe is no event for anybody else.
+                        .filter(|endpoint| {
+                            effect.kind != stripe::USAGE && endpoint.wants(&effect.kind)
+                        })
                         .map(Endpoint::target)
                         .chain(self.mails(&effect.kind).then(|| MAIL.to_owned()))
+                        .chain(
+                            self.others
+                                .iter()
+                                .filter(|(_, sender)| sender.wants(&effect.kind))
+                                .map(|(target, _)| target.clone()),
+                        )
                         .collect(),
                 })
                 .collect();
@@ -160,6 +177,7 @@ impl Relay {
         }
         let mut targets: Vec<String> = enabled.iter().map(Endpoint::target).collect();
         targets.extend(self.mail.is_some().then(|| MAIL.to_owned()));
+        targets.extend(self.others.iter().map(|(target, _)| target.clone()));
         Ok((report, targets))
     }
 
@@ -266,8 +284,10 @@ impl Relay {
             effect: delivery.effect,
             now: began,
         };
-        let sender = match &self.mail {
-            Some(mail) if target == MAIL => mail,
+        let other = self.others.iter().find(|(name, _)| name == target);
+        let sender = match (&self.mail, other) {
+            (_, Some((_, sender))) => sender,
+            (Some(mail), _) if target == MAIL => mail,
             _ => &self.web,
         };
         let sent = if tries > self.options.limit.saturating_add(UNSEEN) {
@@ -303,6 +323,7 @@ impl Relay {
         tries: u32,
         now: Timestamp,
     ) -> (AttemptOutcome, Option<String>, Next) {
+        let asked = sent.after.map_or(0, |after| i64::try_from(after.as_micros()).unwrap_or(0));
         let (outcome, why) = match sent.verdict {
             Verdict::Delivered => return (AttemptOutcome::Delivered, None, Next::Done),
             Verdict::Skipped(why) => {
@@ -318,7 +339,9 @@ impl Relay {
         let next = if tries >= self.options.limit {
             Next::Park(format!("given up after {tries} attempts; the last one: {why}"))
         } else {
-            Next::RetryAt(now.plus_micros(retry::wait(tries, self.random.as_ref())))
+            // Never sooner than asked for; a wish beyond a day is no wish.
+            let wait = retry::wait(tries, self.random.as_ref()).max(asked.min(DAY_MICROS));
+            Next::RetryAt(now.plus_micros(wait))
         };
         (outcome, Some(why), next)
     }
@@ -358,9 +381,12 @@ fn cleaned(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(LONGEST).collect()
 }
 
-/// What keeps the order of effects: those of one invoice, and of one run.
+/// What keeps the order of effects: those of one invoice, of one run, of one total at Stripe.
 fn aggregate(kind: &str, body: &serde_json::Value) -> String {
     let named = |field: &str| body.get(field).and_then(|value| value.as_str());
+    if kind == stripe::USAGE {
+        return named("chain").unwrap_or_default().to_owned();
+    }
     if let Some(invoice) = named("invoice") {
         return format!("invoice/{invoice}");
     }

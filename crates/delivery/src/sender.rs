@@ -1,5 +1,7 @@
 //! What a sender is: one attempt in, one verdict out. The relay knows nothing of HTTP or SMTP.
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 use counterfoil_store::Effect;
 use counterfoil_types::{TenantId, Timestamp, derive_uuid};
@@ -49,19 +51,21 @@ pub struct Sent {
     pub verdict: Verdict,
     /// HTTP status or SMTP code.
     pub code: Option<u16>,
+    /// How long the other side wants to be left alone.
+    pub after: Option<Duration>,
 }
 
 impl Sent {
     /// Without an answer.
     #[must_use]
     pub fn of(verdict: Verdict) -> Self {
-        Self { verdict, code: None }
+        Self { verdict, code: None, after: None }
     }
 
     /// With the code of the answer.
     #[must_use]
     pub fn with(verdict: Verdict, code: u16) -> Self {
-        Self { verdict, code: Some(code) }
+        Self { verdict, code: Some(code), after: None }
     }
 }
 
@@ -70,4 +74,10 @@ impl Sent {
 pub trait Sender: Send + Sync {
     /// Makes one attempt.
     async fn send(&self, parcel: &Parcel) -> Sent;
+
+    /// Whether effects of this kind go to it, where it is a target of its own
+    /// ([`crate::Relay::and_to`]).
+    fn wants(&self, _kind: &str) -> bool {
+        false
+    }
 }

@@ -23,6 +23,7 @@
 //! | [`run`] | the invoice run |
 //! | [`report`] | used, included, remaining, cost so far |
 //! | [`backtest`] | real history under another price book |
+//! | [`stripe`] | usage that Stripe is to hear of, each unit once |
 //! | [`unbilled`] | accepted but not billed, and why |
 //! | [`reports`] | the reports of finance |
 //! | [`jobs`] | the scheduler: what is due is done, once, whoever crashes |
@@ -68,6 +69,7 @@ pub mod run;
 pub mod series;
 pub mod share;
 pub mod statements;
+pub mod stripe;
 pub mod tax;
 pub mod test_clock;
 pub mod unbilled;

@@ -48,6 +48,7 @@ pub mod lease;
 pub mod ledger;
 pub mod outbox;
 pub mod run;
+pub mod stripe;
 
 use async_trait::async_trait;
 use counterfoil_types::{TenantId, Timestamp};

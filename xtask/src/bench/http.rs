@@ -38,6 +38,7 @@ impl Service {
             over_quota_status: 402,
             guard: counterfoil_delivery::Guard::default(),
             unsubscribe: None,
+            stripe_secrets: Vec::new(),
             upgrade_url: None,
             enforce_quotas_at_ingest: false,
             run: RunOptions::default(),

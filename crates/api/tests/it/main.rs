@@ -18,6 +18,7 @@ mod quotas;
 #[expect(dead_code, reason = "shared with the tests of delivery, which use all of it")]
 #[path = "../../../delivery/tests/it/schema.rs"]
 mod schema;
+mod stripe;
 mod usage;
 mod wire;
 mod world;

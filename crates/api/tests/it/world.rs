@@ -186,6 +186,7 @@ pub(crate) fn options() -> Options {
             url: "https://seller.example/unsubscribe".to_owned(),
             key: b"0123456789abcdef".to_vec(),
         }),
+        stripe_secrets: vec!["whsec_new".to_owned(), "whsec_old".to_owned()],
         upgrade_url: Some("https://example.com/upgrade".to_owned()),
         enforce_quotas_at_ingest: false,
         run: RunOptions::default(),

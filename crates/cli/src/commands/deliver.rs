@@ -8,6 +8,7 @@ use counterfoil_delivery::{
 };
 use counterfoil_engine::Engine;
 use counterfoil_store::Store;
+use counterfoil_stripe::StripeSender;
 
 use super::Verdict;
 use crate::{
@@ -120,14 +121,21 @@ pub(crate) fn relay(
     };
     let web = WebSender::new(store.clone(), guard(config))?;
     let mail = mailer(config, &store)?;
-    Ok(Relay::new(
-        store,
+    let relay = Relay::new(
+        store.clone(),
         config.tenant.clone(),
         context::clock(config),
         Arc::new(SystemRandom),
         options,
         (Arc::new(web), mail),
-    ))
+    );
+    Ok(match config.stripe.client()? {
+        Some(client) => {
+            let sender = StripeSender::new(store, client);
+            relay.and_to(counterfoil_store::stripe::TARGET, Arc::new(sender))
+        }
+        None => relay,
+    })
 }
 
 pub(super) async fn run(

@@ -183,6 +183,7 @@ async fn options(config: &Config) -> Result<Options, CliError> {
         over_quota_status,
         guard: super::deliver::guard(config),
         unsubscribe: super::deliver::mail_options(config)?.unsubscribe,
+        stripe_secrets: config.stripe.signing_secrets()?,
         upgrade_url: serve.upgrade_url.clone(),
         enforce_quotas_at_ingest: serve.enforce_quotas_at_ingest.unwrap_or(false),
         run: config.run_options(),

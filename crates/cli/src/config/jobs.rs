@@ -103,6 +103,11 @@ impl Config {
         let zone = file.zone.clone().unwrap_or_else(Zone::utc);
         let mut table = Timetable::standard(settings, zone)?;
         // Jobs from outside of the engine are added here (`counterfoil_engine::jobs::job`).
+        if let Some(client) = self.stripe.client()? {
+            for job in crate::commands::stripe::jobs(client) {
+                table.add(job)?;
+            }
+        }
         for (name, job) in &file.schedule {
             table
                 .adjust(name, job.cron.as_deref(), job.zone.clone(), job.enabled)

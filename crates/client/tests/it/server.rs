@@ -81,6 +81,7 @@ fn options() -> Options {
         over_quota_status: 402,
         guard: counterfoil_delivery::Guard::default(),
         unsubscribe: None,
+        stripe_secrets: Vec::new(),
         upgrade_url: Some("https://example.com/upgrade".to_owned()),
         enforce_quotas_at_ingest: false,
         run: RunOptions::default(),

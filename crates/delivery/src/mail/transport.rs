@@ -148,5 +148,5 @@ fn refused(error: &lettre::transport::smtp::Error) -> Sent {
         None if error.is_client() || error.is_tls() => Verdict::Refused(why),
         None => Verdict::Unknown(why),
     };
-    Sent { verdict, code }
+    Sent { verdict, code, after: None }
 }

@@ -275,6 +275,9 @@ impl InvoiceRun {
             run = engine.approve_run(run, BY_BOUNDS).await?;
         }
         if run.state == RunState::Approved {
+            if let Some(why) = engine.stripe_objection(&run).await? {
+                return Ok(Stands::Later(turn.now.plus_micros(LOOK_AGAIN), why));
+            }
             run = engine.finalize_run(run, options, &|count| turn.did(count)).await?;
         }
         Ok(match run.state {
@@ -356,6 +359,10 @@ impl Job for FinalizeRuns {
         let mut told = Vec::new();
         for run in engine.store.runs(&engine.tenant.id).await? {
             if run.state == RunState::Approved {
+                if let Some(why) = engine.stripe_objection(&run).await? {
+                    told.push(format!("the run of {} is held: {why}", run.period));
+                    continue;
+                }
                 let did = |count| turn.did(count);
                 let run = engine.finalize_run(run, &self.0.run, &did).await?;
                 told.push(format!("the run of {} is finalized", run.period));

@@ -59,7 +59,8 @@ impl Engine {
     /// Finalizes the drafts of an approved run. `progress` hears how many were finalized.
     ///
     /// # Errors
-    /// When the run is not approved, or as the store has them; repeating continues.
+    /// When the run is not approved, Stripe counts otherwise and that holds it, or as the store has
+    /// them; repeating continues.
     pub async fn finalize_run(
         &self,
         run: Run,
@@ -74,6 +75,9 @@ impl Engine {
                 "run {} is not signed off; review it, then approve it with --approve",
                 run.id
             )));
+        }
+        if let Some(why) = self.stripe_objection(&run).await? {
+            return Err(EngineError::refused(format!("run {} is held: {why}", run.id)));
         }
         let year = run.period.split('-').next().unwrap_or_default();
         let series = format!("{}-{year}-", options.series);
