@@ -223,8 +223,7 @@ impl Branding {
         if let Some(logo) = &self.logo {
             logo.bytes()?;
         }
-        for (what, mark) in
-            [("decimal_mark", &self.decimal_mark), ("group_mark", &self.group_mark)]
+        for (what, mark) in [("decimal_mark", &self.decimal_mark), ("group_mark", &self.group_mark)]
         {
             let Some(mark) = mark else { continue };
             if mark.chars().count() > 1 || mark.chars().any(|c| c.is_alphanumeric() || c == '-') {

@@ -59,10 +59,8 @@ pub fn invoice(
     let mut lines = Vec::with_capacity(body.lines.len());
     for (at, line) in body.lines.iter().enumerate() {
         let shares = body.taxes.iter().map(|tax| tax.by_line.get(at).copied().unwrap_or(none));
-        let simple = matches!(
-            line.kind,
-            LineKind::Usage | LineKind::FeeArrears | LineKind::FeeAdvance
-        );
+        let simple =
+            matches!(line.kind, LineKind::Usage | LineKind::FeeArrears | LineKind::FeeAdvance);
         lines.push(Line {
             name: line.name.clone(),
             kind: (!simple).then_some(line.kind),

@@ -70,12 +70,15 @@ mod tests {
     use super::*;
 
     fn chart(kind: ChartKind, series: &[&[&str]]) -> Chart {
-        let values = |texts: &&[&str]| texts.iter().map(|text| Exact::parse(text).unwrap()).collect();
+        let values =
+            |texts: &&[&str]| texts.iter().map(|text| Exact::parse(text).unwrap()).collect();
         Chart {
             kind,
             title: "Calls & <more>".into(),
             description: "Each day of a week".into(),
-            labels: (1..=series.first().map_or(0, |s| s.len())).map(|day| day.to_string()).collect(),
+            labels: (1..=series.first().map_or(0, |s| s.len()))
+                .map(|day| day.to_string())
+                .collect(),
             series: (1..)
                 .zip(series)
                 .map(|(n, s)| Series { name: format!("series {n}"), values: values(s) })
@@ -111,7 +114,8 @@ mod tests {
     #[test]
     fn empty_flat_and_huge_series_are_drawn() {
         for series in [&[][..], &["0", "0"], &["5"], &["0.000001", "99999999999999999999"]] {
-            for kind in [ChartKind::Bar, ChartKind::Line, ChartKind::Stacked, ChartKind::Sparkline] {
+            for kind in [ChartKind::Bar, ChartKind::Line, ChartKind::Stacked, ChartKind::Sparkline]
+            {
                 let svg = chart(kind, &[series]).svg(Theme::Print, &plain);
                 assert!(svg.starts_with("<svg") && svg.ends_with("</svg>\n"), "{svg}");
                 assert!(!svg.contains("NaN") && !svg.contains('/') || svg.contains("</svg>"));

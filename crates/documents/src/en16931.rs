@@ -289,14 +289,19 @@ impl<'a> EInvoice<'a> {
     pub fn check(&self) -> Result<(), DocumentError> {
         let base: Exact = self.breakdown.iter().map(|part| &part.base).sum();
         let tax: Exact = self.breakdown.iter().map(|part| &part.tax).sum();
-        let prepaid = if self.model.kind == Kind::CreditNote { self.allowances.clone() } else { Exact::ZERO };
+        let prepaid =
+            if self.model.kind == Kind::CreditNote { self.allowances.clone() } else { Exact::ZERO };
         for (rule, one, other) in [
             ("BR-CO-10", self.lines.iter().map(|line| &line.net).sum(), self.line_total.clone()),
             ("BR-CO-13", self.line_total.sub(&self.allowances), self.net_total.clone()),
             ("BR-CO-14", tax, self.tax_total.clone()),
             ("BR-CO-15", self.net_total.add(&self.tax_total), self.total.clone()),
             ("the sum of what is taxed", base, self.net_total.clone()),
-            ("the total of the document", self.total.clone(), self.model.total.exact().sub(&prepaid)),
+            (
+                "the total of the document",
+                self.total.clone(),
+                self.model.total.exact().sub(&prepaid),
+            ),
         ] {
             if one != other {
                 return refuse(format!("{rule}: {one} is not {other}"));

@@ -268,7 +268,9 @@ impl Model {
                 "what the payment went to, and the payment",
                 &Money::sum(
                     self.currency,
-                    self.movements.iter().map(|movement| movement.amount)
+                    self.movements
+                        .iter()
+                        .map(|movement| movement.amount)
                         .chain(self.settled.iter().map(|(_, amount)| *amount)),
                 )?,
                 &self.total,
@@ -277,7 +279,11 @@ impl Model {
                 let mut owed = self.opening.unwrap_or(Money::zero(self.currency));
                 for movement in &self.movements {
                     owed = owed.checked_add(movement.amount)?;
-                    same(&format!("the balance after {}", movement.reference), &owed, &movement.balance)?;
+                    same(
+                        &format!("the balance after {}", movement.reference),
+                        &owed,
+                        &movement.balance,
+                    )?;
                 }
                 same("the last balance and the total", &owed, &self.total)
             }

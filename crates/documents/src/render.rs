@@ -103,7 +103,10 @@ impl Renderer {
     /// A renderer with more fonts (the content of font files), for scripts that the embedded ones do
     /// not know. They are used where an earlier one lacks a character.
     #[must_use]
-    #[cfg_attr(not(feature = "pdf"), expect(clippy::needless_pass_by_value, reason = "PDF keeps them"))]
+    #[cfg_attr(
+        not(feature = "pdf"),
+        expect(clippy::needless_pass_by_value, reason = "PDF keeps them")
+    )]
     pub fn new(fonts: Vec<Vec<u8>>) -> Self {
         #[cfg(feature = "pdf")]
         return Self { pdf: crate::pdf::Press::new(fonts) };
@@ -141,7 +144,8 @@ impl Renderer {
     #[cfg(not(feature = "pdf"))]
     #[expect(clippy::unused_self, reason = "the same door as with the feature")]
     fn pdf(&self, _: &Model, _: &Branding) -> Result<Vec<u8>, DocumentError> {
-        let why = "this program was built without PDF; build it with `--features full`, or ask for html";
+        let why =
+            "this program was built without PDF; build it with `--features full`, or ask for html";
         Err(DocumentError::Format(why.to_owned()))
     }
 
@@ -150,11 +154,7 @@ impl Renderer {
     /// # Errors
     /// As [`Renderer::render`].
     #[cfg(feature = "png")]
-    pub fn pages(
-        &self,
-        model: &Model,
-        branding: &Branding,
-    ) -> Result<Vec<Vec<u8>>, DocumentError> {
+    pub fn pages(&self, model: &Model, branding: &Branding) -> Result<Vec<Vec<u8>>, DocumentError> {
         self.pdf.pages(model, branding)
     }
 }

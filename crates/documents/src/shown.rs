@@ -161,7 +161,8 @@ fn fact(label: String, value: String) -> Fact {
 /// Text of others in one line: no control characters, and nothing that turns the direction of what
 /// follows.
 fn clean(text: &str) -> String {
-    let kept = |c: &char| !matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}');
+    let kept =
+        |c: &char| !matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}');
     text.chars().filter(kept).map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 
@@ -247,9 +248,11 @@ impl Writer<'_> {
             lines.push(clean(place.trim()));
         }
         lines.extend(party.country.iter().map(|country| clean(country)));
-        for (key, value) in
-            [("tax_id", &party.tax_id), ("registration", &party.registration), ("phone", &party.phone)]
-        {
+        for (key, value) in [
+            ("tax_id", &party.tax_id),
+            ("registration", &party.registration),
+            ("phone", &party.phone),
+        ] {
             lines.extend(value.iter().map(|value| format!("{}: {}", self.word(key), clean(value))));
         }
         lines.extend(party.email.iter().map(|email| clean(email)));
@@ -338,9 +341,10 @@ impl Writer<'_> {
         };
         let count = self.style.quantity(&part.quantity);
         let with_unit = format!("{count} {unit}");
-        let factor = line.factor.as_ref().map_or_else(String::new, |factor| {
-            format!(" × {}", self.style.quantity(factor))
-        });
+        let factor = line
+            .factor
+            .as_ref()
+            .map_or_else(String::new, |factor| format!(" × {}", self.style.quantity(factor)));
         let price = part.price.map_or_else(String::new, |price: Quantity| {
             // A factor turns a price in units of its own into money.
             let price = price.exact();
@@ -487,8 +491,11 @@ impl Writer<'_> {
 
     fn payment(&self) -> Vec<Fact> {
         let payment = &self.branding.payment;
-        let known =
-            [("account_name", &payment.account_name), ("iban", &payment.iban), ("bic", &payment.bic)];
+        let known = [
+            ("account_name", &payment.account_name),
+            ("iban", &payment.iban),
+            ("bic", &payment.bic),
+        ];
         let known = known.iter().filter_map(|(key, value)| Some((*key, value.as_ref()?)));
         let mut facts: Vec<Fact> =
             known.map(|(key, value)| fact(self.word(key), clean(value))).collect();
@@ -520,7 +527,8 @@ impl Writer<'_> {
             rows.push(vec![self.word("sum"), with_unit(&sum)]);
             let name = clean(&annex.name);
             let count = annex.days.len().to_string();
-            let gaps = [("name", name.as_str()), ("count", &count), ("most", &highest), ("day", &day)];
+            let gaps =
+                [("name", name.as_str()), ("count", &count), ("most", &highest), ("day", &day)];
             let chart = Chart {
                 kind: ChartKind::Bar,
                 title: name.clone(),

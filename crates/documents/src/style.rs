@@ -92,7 +92,8 @@ impl<'a> Style<'a> {
     #[must_use]
     pub fn money(&self, amount: Money) -> String {
         let plain = amount.to_plain();
-        let (sign, plain) = plain.strip_prefix('-').map_or(("", plain.as_str()), |rest| ("−", rest));
+        let (sign, plain) =
+            plain.strip_prefix('-').map_or(("", plain.as_str()), |rest| ("−", rest));
         self.with_currency(sign, &self.number(plain), amount.currency())
     }
 

@@ -34,8 +34,7 @@ pub(crate) struct Xml {
 impl Xml {
     /// A document with a root element; `namespaces` are its attributes, written by us.
     pub(crate) fn new(root: &'static str, namespaces: &str) -> Self {
-        let text =
-            format!("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<{root} {namespaces}>\n");
+        let text = format!("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<{root} {namespaces}>\n");
         Self { text, open: vec![root] }
     }
 

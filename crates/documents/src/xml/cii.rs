@@ -234,31 +234,28 @@ pub fn write(invoice: &EInvoice<'_>) -> Result<String, DocumentError> {
         }
     });
     let mut done = Ok(());
-    xml.within("rsm:SupplyChainTradeTransaction", |xml| {
-        let mut body = || {
-            for each in &invoice.lines {
-                line(xml, each)?;
-            }
-            xml.within("ram:ApplicableHeaderTradeAgreement", |xml| {
-                xml.maybe("ram:BuyerReference", invoice.buyer.reference.as_ref());
-                party(xml, "ram:SellerTradeParty", &invoice.seller);
-                party(xml, "ram:BuyerTradeParty", &invoice.buyer);
-            });
-            xml.within("ram:ApplicableHeaderTradeDelivery", |xml| {
-                // Usage is delivered by the end of its period.
-                let at = invoice.period.map_or(invoice.issued, |(_, last)| last);
-                xml.within("ram:ActualDeliverySupplyChainEvent", |xml| {
-                    date(xml, "ram:OccurrenceDateTime", at);
-                });
-            });
-            let mut settled = Ok(());
-            xml.within("ram:ApplicableHeaderTradeSettlement", |xml| {
-                settled = settlement(xml, invoice);
-            });
-            settled
-        };
-        done = body();
-    });
+    xml.within("rsm:SupplyChainTradeTransaction", |xml| done = transaction(xml, invoice));
     done?;
     Ok(xml.finish())
+}
+
+fn transaction(xml: &mut Xml, invoice: &EInvoice<'_>) -> Result<(), DocumentError> {
+    for each in &invoice.lines {
+        line(xml, each)?;
+    }
+    xml.within("ram:ApplicableHeaderTradeAgreement", |xml| {
+        xml.maybe("ram:BuyerReference", invoice.buyer.reference.as_ref());
+        party(xml, "ram:SellerTradeParty", &invoice.seller);
+        party(xml, "ram:BuyerTradeParty", &invoice.buyer);
+    });
+    xml.within("ram:ApplicableHeaderTradeDelivery", |xml| {
+        // Usage is delivered by the end of its period.
+        let at = invoice.period.map_or(invoice.issued, |(_, last)| last);
+        xml.within("ram:ActualDeliverySupplyChainEvent", |xml| {
+            date(xml, "ram:OccurrenceDateTime", at);
+        });
+    });
+    let mut settled = Ok(());
+    xml.within("ram:ApplicableHeaderTradeSettlement", |xml| settled = settlement(xml, invoice));
+    settled
 }

@@ -149,10 +149,8 @@ fn line(
 /// When an amount has more than two decimals.
 pub fn write(invoice: &EInvoice<'_>) -> Result<String, DocumentError> {
     let names = if invoice.type_code == "381" { &CREDIT_NOTE } else { &INVOICE };
-    let root = format!(
-        "xmlns=\"urn:oasis:names:specification:ubl:schema:xsd:{}-2\" {COMMON}",
-        names.root
-    );
+    let root =
+        format!("xmlns=\"urn:oasis:names:specification:ubl:schema:xsd:{}-2\" {COMMON}", names.root);
     let currency = Some(("currencyID", invoice.currency()));
     let mut xml = Xml::new(names.root, &root);
     xml.text("cbc:CustomizationID", "urn:cen.eu:en16931:2017");

@@ -4,5 +4,8 @@
 
 mod einvoices;
 mod pages;
+#[cfg(feature = "pdf")]
+mod paper;
+mod samples;
 mod validator;
 mod world;
