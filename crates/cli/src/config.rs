@@ -47,6 +47,9 @@ pub(crate) struct FileConfig {
     /// Mail.
     #[serde(default)]
     mail: MailConfig,
+    /// Documents.
+    #[serde(default)]
+    documents: DocumentsConfig,
     /// How long things are kept.
     #[serde(default)]
     retention: Retention,
@@ -54,6 +57,15 @@ pub(crate) struct FileConfig {
     archive_dir: Option<PathBuf>,
     /// Directory of the anchor.
     anchor: Option<PathBuf>,
+}
+
+/// How documents are made.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct DocumentsConfig {
+    /// Font files, or folders of them, for scripts that the embedded fonts do not know.
+    #[serde(default)]
+    fonts: Vec<PathBuf>,
 }
 
 /// How long things are kept: days (`90d`) or `forever`.
@@ -119,6 +131,8 @@ pub(crate) struct Config {
     pub(crate) delivery: DeliveryConfig,
     /// Mail.
     pub(crate) mail: MailConfig,
+    /// Font files, or folders of them.
+    pub(crate) fonts: Vec<PathBuf>,
     /// Days after which the content of events is archived; `None`: only when asked for.
     pub(crate) retention: Option<Days>,
     /// Directory of archives.
@@ -207,6 +221,7 @@ pub(crate) fn load(global: &Global) -> Result<Config, CliError> {
         serve: file.serve,
         delivery: file.delivery,
         mail: file.mail,
+        fonts: file.documents.fonts,
         retention: file.retention.raw()?,
         archives: file.archive_dir.unwrap_or_else(|| beside.join("archive")),
         anchor: file.anchor.unwrap_or(beside),

@@ -181,6 +181,21 @@ impl Party {
 }
 
 impl Logo {
+    /// A picture, of the kind that its first bytes say.
+    ///
+    /// # Errors
+    /// As [`Logo::bytes`].
+    pub fn of(bytes: &[u8]) -> Result<Self, DocumentError> {
+        let media_type = match bytes {
+            [0x89, b'P', b'N', b'G', ..] => "image/png",
+            [0xff, 0xd8, 0xff, ..] => "image/jpeg",
+            _ => "image/svg+xml",
+        };
+        let logo = Self { media_type: media_type.to_owned(), data: STANDARD.encode(bytes) };
+        logo.bytes()?;
+        Ok(logo)
+    }
+
     /// The picture.
     ///
     /// # Errors

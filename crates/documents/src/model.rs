@@ -108,6 +108,10 @@ pub enum MovementKind {
     CreditNote,
     /// A payment out: what was in credit is less.
     Refund,
+    /// An invoice that was withdrawn: less is owed.
+    Void,
+    /// An invoice that was given up: less is owed.
+    WriteOff,
 }
 
 /// A movement, with what is owed after it.

@@ -394,6 +394,8 @@ impl Writer<'_> {
                 MovementKind::Payment => "move_payment",
                 MovementKind::CreditNote => "move_credit_note",
                 MovementKind::Refund => "move_refund",
+                MovementKind::Void => "move_void",
+                MovementKind::WriteOff => "move_write_off",
             };
             let what = self.style.say(key, &[("number", &clean(&movement.reference))]);
             let amount = self.money(movement.amount);

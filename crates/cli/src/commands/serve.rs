@@ -161,6 +161,7 @@ async fn options(config: &Config) -> Result<Options, CliError> {
         unsubscribe: super::deliver::mail_options(config)?.unsubscribe,
         upgrade_url: serve.upgrade_url.clone(),
         enforce_quotas_at_ingest: serve.enforce_quotas_at_ingest.unwrap_or(false),
+        documents: Arc::new(super::document::renderer(config)?),
         run: config.run_options(),
         on_request: crate::telemetry::on_request(),
         furnish: {

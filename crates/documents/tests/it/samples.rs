@@ -33,7 +33,8 @@ fn samples() -> Vec<(&'static str, Model)> {
 #[test]
 fn samples_are_what_is_made() {
     let renderer = Renderer::default();
-    let mut formats = vec![(Format::Html, "html"), (Format::XmlCii, "cii.xml"), (Format::XmlUbl, "ubl.xml")];
+    let mut formats =
+        vec![(Format::Html, "html"), (Format::XmlCii, "cii.xml"), (Format::XmlUbl, "ubl.xml")];
     if cfg!(feature = "pdf") {
         formats.push((Format::Pdf, "pdf"));
     }
@@ -64,7 +65,9 @@ fn pages_can_be_looked_at() {
     for (name, model) in samples() {
         let pages = renderer.pages(&model, &branding()).unwrap();
         assert!(pages.iter().all(|page| page.starts_with(b"\x89PNG")) && !pages.is_empty());
-        let Some(folder) = std::env::var_os("COUNTERFOIL_PAGES").map(PathBuf::from) else { continue };
+        let Some(folder) = std::env::var_os("COUNTERFOIL_PAGES").map(PathBuf::from) else {
+            continue;
+        };
         for (number, page) in (1..).zip(pages) {
             fs::create_dir_all(&folder).unwrap();
             fs::write(folder.join(format!("{name}-{number}.png")), page).unwrap();
