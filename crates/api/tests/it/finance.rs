@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use crate::world::{BOOK, World, at, call};
 
-async fn billed() -> (World, String) {
+pub(crate) async fn billed() -> (World, String) {
     let world = World::furnished().await;
     let batch: Vec<Value> = (0..105).map(|n| call(&format!("c{n}"), "acme")).collect();
     world.post("/v1/events", json!(batch)).await.is(200);

@@ -65,7 +65,7 @@ pub(super) async fn run(
         tokio::spawn(counterfoil_api::watch(shared.clone(), Duration::from_secs(10))),
         tokio::spawn(reload(engine.clone(), pricing)),
     ];
-    let relay = super::deliver::relay(config, store.shared(), None)?;
+    let relay = super::deliver::relay(config, &engine, None)?;
     let (stop_relay, told) = tokio::sync::oneshot::channel::<()>();
     let relaying = tokio::spawn(counterfoil_delivery::run(relay, RELAY_PAUSE, async {
         // Dropped or sent: it is time to stop.
