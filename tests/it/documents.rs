@@ -63,7 +63,9 @@ fn the_mail_that_tells_of_an_invoice_carries_it() {
         .collect();
     assert!(!mails.is_empty(), "no mail carries an invoice");
     for mail in mails {
-        assert!(mail.contains("multipart/mixed") && mail.contains("Content-Disposition: attachment"));
+        assert!(
+            mail.contains("multipart/mixed") && mail.contains("Content-Disposition: attachment")
+        );
         assert!(mail.contains("text/html") || mail.contains("application/pdf"));
     }
 }

@@ -41,6 +41,7 @@ impl Service {
             upgrade_url: None,
             enforce_quotas_at_ingest: false,
             run: RunOptions::default(),
+            documents: Arc::default(),
             furnish: std::sync::Arc::new(|engine| engine),
             on_request: std::sync::Arc::new(|_, _| ()),
             limits: Limits {

@@ -66,7 +66,7 @@ async fn a_customer_reads_its_own_documents_and_no_others() {
     let token = world.post("/v1/customers/acme/tokens", json!({})).await.is(201).at("/secret");
     let ask = async |path: String| world.ask("GET", &path, &token, &[], None).await;
     ask(format!("/v1/customers/acme/invoices/{number}/document")).await.is(200);
-    ask(format!("/v1/customers/bob/invoices/{number}/document")).await.is(403);
+    ask(format!("/v1/customers/bob/invoices/{number}/document")).await.is(404);
     ask(format!("/v1/invoices/{number}/document")).await.is(403);
     let of_bob = format!("/v1/customers/bob/invoices/{number}/document");
     world.get(&of_bob).await.is(404);

@@ -84,6 +84,8 @@ fn options() -> Options {
         upgrade_url: Some("https://example.com/upgrade".to_owned()),
         enforce_quotas_at_ingest: false,
         run: RunOptions::default(),
+        documents: Arc::default(),
+        on_request: Arc::new(|_, _| {}),
         furnish: std::sync::Arc::new(|engine| engine),
         limits: Limits { limiter: Arc::new(InMemory::default()), rules: vec![], fail_open: true },
     }
