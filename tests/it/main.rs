@@ -9,6 +9,7 @@ mod bad_store;
 mod cli_surface;
 mod crash;
 mod deliver;
+mod documents;
 mod exactly;
 mod finance;
 mod formats;

@@ -11,6 +11,7 @@ mod ingest_postgres;
 mod ingest_sqlite;
 mod month;
 mod outbox;
+mod pdf;
 mod quota;
 mod rate;
 mod rebuild;
@@ -28,6 +29,7 @@ pub(crate) fn run(name: &str, rest: &[&str]) -> Outcome<String> {
         "http-ingest" => http_ingest::run(size.unwrap_or(1_000_000)),
         "alerts" => alerts::run(size.unwrap_or(100_000)),
         "outbox" => outbox::run(size.unwrap_or(20_000)),
+        "pdf" => pdf::run(size.unwrap_or(1_000)),
         "quota" => quota::run(size.unwrap_or(25_000)),
         "ingest-postgres" => ingest_postgres::run(size.unwrap_or(1_000_000)),
         "ingest-naive" => ingest_naive::run(size.unwrap_or(100_000)),

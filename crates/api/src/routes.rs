@@ -7,6 +7,7 @@ mod books;
 mod clock;
 mod customers;
 mod deliveries;
+mod documents;
 pub(crate) mod events;
 mod grants;
 pub(crate) mod incidents;
@@ -35,6 +36,7 @@ pub(crate) fn register(routes: &mut Routes) {
     books::register(routes);
     invoices::register(routes);
     payments::register(routes);
+    documents::register(routes);
     grants::register(routes);
     runs::register(routes);
     alerts::register(routes);

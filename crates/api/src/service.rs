@@ -61,6 +61,8 @@ pub struct Options {
     pub upgrade_url: Option<String>,
     /// Whether events beyond a hard quota are rejected at ingest.
     pub enforce_quotas_at_ingest: bool,
+    /// Writes documents.
+    pub documents: Arc<counterfoil_documents::Renderer>,
     /// How invoices are made.
     pub run: counterfoil_engine::run::RunOptions,
     /// The jobs there are. The service lists, pauses and triggers them; workers do them.

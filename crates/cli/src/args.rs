@@ -4,6 +4,7 @@ mod alert;
 mod archive;
 mod contract;
 mod delivery;
+mod document;
 mod jobs;
 mod money;
 mod report;
@@ -20,6 +21,7 @@ pub(crate) use alert::Alert;
 pub(crate) use archive::{Archive, ArchiveFormat, Days, Recover};
 pub(crate) use contract::{Clock, CustomerAdd, Late, Subscription, When};
 pub(crate) use delivery::{Deliver, Mail, Outbox, Webhook};
+pub(crate) use document::{Branding, Written};
 pub(crate) use jobs::{Jobs, Worker};
 pub(crate) use money::{CreditNote, Dunning, Grant, Payment};
 pub(crate) use report::Report;
@@ -228,6 +230,9 @@ pub(crate) enum Command {
     /// Endpoints of web hooks.
     #[command(subcommand)]
     Webhook(Webhook),
+    /// Who issues documents, how they look, and where they go.
+    #[command(subcommand)]
+    Branding(Branding),
     /// Mails.
     #[command(subcommand)]
     Mail(Mail),
@@ -363,6 +368,22 @@ pub(crate) enum Invoice {
         #[arg(long)]
         reason: String,
     },
+    /// Write an invoice to a file: page, paper or EN 16931 XML.
+    #[command(
+        after_help = "Examples:\n  counterfoil invoice document INV-2026-000001\n  counterfoil invoice document INV-2026-000001 --format xml-ubl --out invoice.xml"
+    )]
+    Document {
+        /// Its number or id.
+        invoice: String,
+        #[command(flatten)]
+        written: Written,
+        /// Add usage by day, as known now.
+        #[arg(long)]
+        annex: bool,
+        /// Add usage by the values of this property, too.
+        #[arg(long, value_name = "PROPERTY")]
+        by: Option<String>,
+    },
     /// Write invoices to a file.
     #[command(after_help = "Example:\n  counterfoil invoice export --format csv --out october.csv")]
     Export {
@@ -393,6 +414,19 @@ pub(crate) enum Customer {
         after_help = "Example:\n  counterfoil customer add acme --name 'Acme Ltd' --currency USD --zone America/New_York --tax 'Sales tax=8.875'"
     )]
     Add(Box<CustomerAdd>),
+    /// Write a statement of account to a file: what was owed before, and all that moved since.
+    Statement {
+        /// The customer.
+        customer: CustomerId,
+        /// From this day on (on the customer's clock).
+        #[arg(long)]
+        from: jiff::civil::Date,
+        /// Up to and with this day.
+        #[arg(long)]
+        to: jiff::civil::Date,
+        #[command(flatten)]
+        written: Written,
+    },
     /// Move a customer to another time zone, from the end of its open periods on.
     Zone {
         /// The customer.

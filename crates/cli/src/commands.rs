@@ -10,6 +10,7 @@ mod customer;
 pub(crate) mod deliver;
 mod distribute;
 mod doctor;
+mod document;
 mod grant;
 mod ingest;
 mod invoice;
@@ -165,10 +166,10 @@ async fn with_store(
         Command::Usage(usage) => usage::run(engine, &usage, out).await,
         Command::Run(run) => run::run(engine, config, &run, out).await,
         Command::Invoice(command) => invoice::run(engine, config, command, out).await,
-        Command::Customer(command) => customer::run(engine, command, out).await,
+        Command::Customer(command) => customer::run(engine, config, command, out).await,
         Command::Subscription(command) => subscription::run(engine, command, out).await,
-        Command::Payment(command) => payment::run(engine, command, out).await,
-        Command::CreditNote(command) => credit_note::run(engine, command, out).await,
+        Command::Payment(command) => payment::run(engine, config, command, out).await,
+        Command::CreditNote(command) => credit_note::run(engine, config, command, out).await,
         Command::Grant(command) => grant::run(engine, command, out).await,
         Command::Dunning(command) => after::dunning(engine, command, out).await,
         Command::Bill { subscription, thresholds: _ } => {
@@ -195,6 +196,7 @@ async fn with_store(
         Command::Jobs(command) => jobs::run(engine, config, command, out).await,
         Command::Webhook(command) => webhook::run(engine, config, command, out).await,
         Command::Alert(command) => alert::run(engine, command, out).await,
+        Command::Branding(command) => document::branding(engine, command, out).await,
         Command::Mail(command) => mail::run(engine, config, command, out).await,
         Command::Stripe(command) => stripe::run(engine, config, command, out).await,
         Command::Quickstart

@@ -57,6 +57,9 @@ pub(crate) struct FileConfig {
     /// What runs by itself.
     #[serde(default)]
     jobs: JobsConfig,
+    /// Documents.
+    #[serde(default)]
+    documents: DocumentsConfig,
     /// How long things are kept.
     #[serde(default)]
     retention: Retention,
@@ -64,6 +67,15 @@ pub(crate) struct FileConfig {
     archive_dir: Option<PathBuf>,
     /// Directory of the anchor.
     anchor: Option<PathBuf>,
+}
+
+/// How documents are made.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct DocumentsConfig {
+    /// Font files, or folders of them, for scripts that the embedded fonts do not know.
+    #[serde(default)]
+    fonts: Vec<PathBuf>,
 }
 
 /// How long things are kept: days (`90d`) or `forever`.
@@ -131,6 +143,8 @@ pub(crate) struct Config {
     pub(crate) mail: MailConfig,
     /// Stripe.
     pub(crate) stripe: StripeConfig,
+    /// Font files, or folders of them.
+    pub(crate) fonts: Vec<PathBuf>,
     /// Days after which the content of events is archived; `None`: only when asked for.
     pub(crate) retention: Option<Days>,
     /// What runs by itself.
@@ -224,6 +238,7 @@ pub(crate) fn load(global: &Global) -> Result<Config, CliError> {
         delivery: file.delivery,
         mail: file.mail,
         stripe: file.stripe,
+        fonts: file.documents.fonts,
         retention: file.retention.raw()?,
         jobs: file.jobs,
         archives_named: file.archive_dir.is_some(),

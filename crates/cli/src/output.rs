@@ -42,6 +42,12 @@ impl Out {
         Ok(())
     }
 
+    /// Raw bytes, whoever reads them.
+    pub(crate) fn bytes(&mut self, bytes: &[u8]) -> Result<(), CliError> {
+        self.writer.write_all(bytes)?;
+        Ok(())
+    }
+
     /// A value, for programs only.
     pub(crate) fn value(&mut self, value: &impl Serialize) -> Result<(), CliError> {
         if self.json {

@@ -2,6 +2,7 @@
 //!
 //! | file | what |
 //! |---|---|
+//! | [`attach`] | what goes along |
 //! | [`letter`] | from an effect to a letter: recipient, words, amounts, dates in the customer's zone |
 //! | [`bounce`] | addresses that mail came back from |
 //! | [`language`] | words, numbers and days of a language |
@@ -11,6 +12,7 @@
 //! | [`transport`] | SMTP, or files in a folder |
 //! | [`unsubscribe`] | one click, RFC 8058 |
 
+pub mod attach;
 pub mod bounce;
 pub mod language;
 pub mod letter;
@@ -27,6 +29,7 @@ use counterfoil_store::{Commit, Store};
 use lettre::message::Mailbox;
 use thiserror::Error;
 
+pub use attach::{Attach, Attachment};
 pub use language::Language;
 pub use letter::{KINDS, Letter, is_mailed, sample};
 pub use transport::{SmtpOptions, SmtpSecurity, Transport};
@@ -93,13 +96,20 @@ pub struct MailSender {
     options: MailOptions,
     transport: Transport,
     pace: Option<pace::Pace>,
+    attach: Option<Arc<dyn Attach>>,
 }
 
 impl MailSender {
     /// A sender.
     #[must_use]
     pub fn new(store: Arc<dyn Store>, options: MailOptions, transport: Transport) -> Self {
-        Self { store, options, transport, pace: None }
+        Self { store, options, transport, pace: None, attach: None }
+    }
+
+    /// The same, with what `attach` makes beside its mails.
+    #[must_use]
+    pub fn attaching(self, attach: Arc<dyn Attach>) -> Self {
+        Self { attach: Some(attach), ..self }
     }
 
     /// The same, with at most so many mails a second to addresses of one domain.
@@ -141,7 +151,16 @@ impl Sender for MailSender {
             }
             Err(error) => return Sent::of(Verdict::Never(error.to_string())),
         };
-        match message::build(&letter, &self.options, &parcel.id(), parcel.effect.at) {
+        let attached = match &self.attach {
+            Some(attach) => match attach.attach(&parcel.effect).await {
+                Ok(attached) => attached,
+                Err(error) => return Sent::of(Verdict::Refused(error.to_string())),
+            },
+            None => None,
+        };
+        let message =
+            message::build(&letter, attached, &self.options, &parcel.id(), parcel.effect.at);
+        match message {
             Ok(message) => {
                 if let Some(pace) = &self.pace {
                     pace.wait(letter.to.iter().map(|to| to.email.domain())).await;

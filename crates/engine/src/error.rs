@@ -69,6 +69,9 @@ pub enum EngineError {
     /// The request contradicts what is there.
     #[error("{0}")]
     Refused(String),
+    /// A document was not made.
+    #[error(transparent)]
+    Document(#[from] counterfoil_documents::DocumentError),
     /// JSON could not be written.
     #[error("cannot write JSON: {0}")]
     Json(#[from] serde_json::Error),

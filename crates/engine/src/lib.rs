@@ -45,6 +45,7 @@ pub mod books;
 pub mod contract;
 pub mod contracts;
 pub mod credit_notes;
+pub mod documents;
 pub mod draft;
 pub mod entitlements;
 pub mod error;

@@ -82,7 +82,10 @@ impl Engine {
     }
 
     /// The payment, if it was recorded before.
-    async fn known_payment(&self, payment: &Payment) -> Result<Option<Applied>, EngineError> {
+    pub(crate) async fn known_payment(
+        &self,
+        payment: &Payment,
+    ) -> Result<Option<Applied>, EngineError> {
         let stored = self.store.document(&self.tenant.id, "payment", &payment.id).await?;
         let Some(stored) = stored else { return Ok(None) };
         let known: Payment = serde_json::from_value(stored.body)?;

@@ -46,6 +46,7 @@ impl Service {
                 counterfoil_engine::jobs::JobSettings::default(),
                 counterfoil_types::Zone::utc(),
             )),
+            documents: Arc::default(),
             furnish: std::sync::Arc::new(|engine| engine),
             on_request: std::sync::Arc::new(|_, _| ()),
             limits: Limits {

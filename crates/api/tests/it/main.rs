@@ -8,6 +8,7 @@ mod alerts;
 mod backfills;
 mod bodies;
 mod document;
+mod documents;
 mod events;
 mod faults;
 mod finance;

@@ -208,6 +208,7 @@ pub(crate) fn options() -> Options {
             }],
             fail_open: true,
         },
+        documents: Arc::default(),
         furnish: Arc::new(|engine| engine),
         on_request: std::sync::Arc::new(|_, _| ()),
     }

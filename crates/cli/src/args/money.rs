@@ -1,5 +1,6 @@
 //! Arguments about money after the invoice: payments, credit notes, grants, dunning, reports.
 
+use super::document::Written;
 use clap::{Args as ClapArgs, Subcommand};
 use counterfoil_types::{CustomerId, Quantity, SubscriptionId, Timestamp};
 
@@ -28,6 +29,13 @@ pub(crate) enum Payment {
         /// When [default: now].
         #[arg(long)]
         at: Option<Timestamp>,
+    },
+    /// Write the receipt of a payment to a file.
+    Receipt {
+        /// Id of the payment.
+        id: String,
+        #[command(flatten)]
+        written: Written,
     },
     /// List payments.
     List {
@@ -87,6 +95,13 @@ pub(crate) enum CreditNote {
     Late {
         /// The subscription.
         subscription: SubscriptionId,
+    },
+    /// Write a credit note to a file: page, paper or EN 16931 XML.
+    Document {
+        /// Its id.
+        id: String,
+        #[command(flatten)]
+        written: Written,
     },
     /// List credit notes.
     List {

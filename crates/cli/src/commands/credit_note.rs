@@ -9,10 +9,11 @@ use counterfoil_store::DocumentFilter;
 use counterfoil_types::{Currency, Money};
 
 use super::Verdict;
-use crate::{args, error::CliError, output::Out};
+use crate::{args, config::Config, error::CliError, output::Out};
 
 pub(super) async fn run(
     engine: &Engine,
+    config: &Config,
     command: args::CreditNote,
     out: &mut Out,
 ) -> Result<Verdict, CliError> {
@@ -48,6 +49,10 @@ pub(super) async fn run(
             for note in &notes {
                 show(note, out)?;
             }
+        }
+        args::CreditNote::Document { id, written } => {
+            let model = engine.credit_note_document(&id).await?;
+            super::document::write(engine, config, &model, &written, out).await?;
         }
         args::CreditNote::List { customer } => {
             let filter = DocumentFilter { customer, subject: None };

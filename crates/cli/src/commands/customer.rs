@@ -3,10 +3,11 @@
 use counterfoil_engine::{Engine, contracts::Effective};
 use counterfoil_invoicing::{Customer, Subscription, TaxMode, TaxRate};
 use counterfoil_rating::LatePolicy;
+use counterfoil_types::Period;
 use serde::Deserialize;
 
 use super::Verdict;
-use crate::{args, error::CliError, output::Out};
+use crate::{args, config::Config, error::CliError, output::Out};
 
 /// A file of customers.
 #[derive(Debug, Deserialize)]
@@ -25,10 +26,22 @@ struct Entry {
 
 pub(super) async fn run(
     engine: &Engine,
+    config: &Config,
     command: args::Customer,
     out: &mut Out,
 ) -> Result<Verdict, CliError> {
     match command {
+        args::Customer::Statement { customer, from, to, written } => {
+            let zone = engine.customer(&customer).await?.zone;
+            let after = to.tomorrow().map_err(|error| CliError::asked(error.to_string()))?;
+            if from > to {
+                return Err(CliError::asked("--from must not be after --to"));
+            }
+            let start = zone.instant(from.at(0, 0, 0, 0))?;
+            let period = Period::new(start, zone.instant(after.at(0, 0, 0, 0))?);
+            let model = engine.statement_document(&customer, period).await?;
+            super::document::write(engine, config, &model, &written, out).await?;
+        }
         args::Customer::Add(add) => {
             let asked = |error: String| CliError::asked(error);
             let currency = add.currency.parse().map_err(

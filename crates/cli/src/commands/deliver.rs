@@ -2,12 +2,16 @@
 
 use std::{path::Path, sync::Arc, time::Duration};
 
+use async_trait::async_trait;
 use counterfoil_delivery::{
     Guard, Relay, RelayOptions, Sender, WebSender,
-    mail::{MailOptions, MailSender, SmtpOptions, Transport, Unsubscribe, message},
+    mail::{
+        Attach, Attachment, MailOptions, MailSender, SmtpOptions, Transport, Unsubscribe, message,
+    },
 };
-use counterfoil_engine::Engine;
-use counterfoil_store::Store;
+use counterfoil_documents::{DocumentError, Format, Model, Renderer};
+use counterfoil_engine::{Engine, EngineError};
+use counterfoil_store::{Effect, StoreError};
 use counterfoil_stripe::StripeSender;
 
 use super::Verdict;
@@ -68,7 +72,67 @@ pub(crate) fn mail_options(config: &Config) -> Result<MailOptions, CliError> {
     Ok(options)
 }
 
-fn mailer(config: &Config, store: &Arc<dyn Store>) -> Result<Option<Arc<dyn Sender>>, CliError> {
+/// Invoices and credit notes beside the mails that tell of them.
+struct Documents {
+    engine: Engine,
+    renderer: Arc<Renderer>,
+}
+
+impl Documents {
+    async fn model(&self, effect: &Effect) -> Result<Option<Model>, EngineError> {
+        let text = |field: &str| effect.body.get(field).and_then(serde_json::Value::as_str);
+        match effect.kind.as_str() {
+            "invoice.issued" => {
+                let Some(id) = text("invoice").and_then(|id| id.parse().ok()) else {
+                    return Ok(None);
+                };
+                let invoice = self.engine.invoice(&id).await?;
+                Ok(Some(self.engine.invoice_document(&invoice).await?))
+            }
+            "credit_note.issued" => match text("credit_note") {
+                Some(id) => Ok(Some(self.engine.credit_note_document(id).await?)),
+                None => Ok(None),
+            },
+            _ => Ok(None),
+        }
+    }
+
+    async fn made(&self, effect: &Effect) -> Result<Option<Attachment>, EngineError> {
+        let Some(model) = self.model(effect).await? else { return Ok(None) };
+        let branding = self.engine.branding().await?;
+        let renderer = Arc::clone(&self.renderer);
+        // Paper takes milliseconds of a processor: not where others wait.
+        let made = tokio::task::spawn_blocking(move || {
+            match renderer.render(&model, &branding, Format::best()) {
+                // No paper for this script: the page shows it.
+                Err(DocumentError::Glyphs { .. }) => {
+                    renderer.render(&model, &branding, Format::Html)
+                }
+                made => made,
+            }
+        });
+        let made = made.await.map_err(|error| EngineError::refused(error.to_string()))??;
+        let media_type = made.media_type.to_owned();
+        Ok(Some(Attachment { name: made.name, media_type, bytes: made.bytes }))
+    }
+}
+
+#[async_trait]
+impl Attach for Documents {
+    async fn attach(&self, effect: &Effect) -> Result<Option<Attachment>, StoreError> {
+        match self.made(effect).await {
+            Ok(made) => Ok(made),
+            Err(EngineError::Store(error)) => Err(error),
+            // The mail says what is owed; it is not kept back for its attachment.
+            Err(error) => {
+                tracing::error!(%error, key = %effect.key, "a mail goes without its document");
+                Ok(None)
+            }
+        }
+    }
+}
+
+fn mailer(config: &Config, engine: &Engine) -> Result<Option<Arc<dyn Sender>>, CliError> {
     let mail = &config.mail;
     let transport = match mail.transport {
         MailTransport::None => return Ok(None),
@@ -97,7 +161,12 @@ fn mailer(config: &Config, store: &Arc<dyn Store>) -> Result<Option<Arc<dyn Send
             .map_err(asked)?
         }
     };
-    let sender = MailSender::new(store.clone(), mail_options(config)?, transport);
+    let documents = Documents {
+        engine: engine.clone(),
+        renderer: Arc::new(super::document::renderer(config)?),
+    };
+    let sender = MailSender::new(engine.shared_store(), mail_options(config)?, transport)
+        .attaching(Arc::new(documents));
     Ok(Some(Arc::new(match mail.per_domain_per_second {
         Some(most) => sender.paced(most),
         None => sender,
@@ -107,7 +176,7 @@ fn mailer(config: &Config, store: &Arc<dyn Store>) -> Result<Option<Arc<dyn Send
 /// A relay as configured, for the configured tenant.
 pub(crate) fn relay(
     config: &Config,
-    store: Arc<dyn Store>,
+    engine: &Engine,
     holder: Option<String>,
 ) -> Result<Relay, CliError> {
     let holder = holder.unwrap_or_else(super::worker::name);
@@ -119,8 +188,9 @@ pub(crate) fn relay(
         ttl_micros: claim,
         ..usual
     };
+    let store = engine.shared_store();
     let web = WebSender::new(store.clone(), guard(config))?;
-    let mail = mailer(config, &store)?;
+    let mail = mailer(config, engine)?;
     let relay = Relay::new(
         store.clone(),
         config.tenant.clone(),
@@ -144,7 +214,7 @@ pub(super) async fn run(
     deliver: &args::Deliver,
     out: &mut Out,
 ) -> Result<Verdict, CliError> {
-    let relay = relay(config, engine.shared_store(), deliver.holder.clone())?;
+    let relay = relay(config, engine, deliver.holder.clone())?;
     let report = if deliver.once {
         relay.deliver_due().await.map_err(asked)?
     } else {

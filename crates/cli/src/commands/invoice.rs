@@ -66,6 +66,14 @@ pub(super) async fn run(
                 invoice.number.as_deref().unwrap_or_default()
             ))?;
         }
+        args::Invoice::Document { invoice, written, annex, by } => {
+            let invoice = find(engine, &invoice).await?;
+            let mut model = engine.invoice_document(&invoice).await?;
+            if annex || by.is_some() {
+                model.annex = engine.usage_annex(&invoice, by.as_deref()).await?;
+            }
+            super::document::write(engine, config, &model, &written, out).await?;
+        }
         args::Invoice::Export { format, out: path, customer } => {
             let filter = InvoiceFilter { customer, ..InvoiceFilter::default() };
             export::run(engine, &filter, format, path.as_deref(), out).await?;

@@ -9,14 +9,19 @@ use counterfoil_store::{AccountFilter, DocumentFilter};
 use counterfoil_types::{CustomerId, Exact, InvoiceId, Money};
 
 use super::Verdict;
-use crate::{args, error::CliError, output::Out};
+use crate::{args, config::Config, error::CliError, output::Out};
 
 pub(super) async fn run(
     engine: &Engine,
+    config: &Config,
     command: args::Payment,
     out: &mut Out,
 ) -> Result<Verdict, CliError> {
     match command {
+        args::Payment::Receipt { id, written } => {
+            let model = engine.receipt_document(&id).await?;
+            super::document::write(engine, config, &model, &written, out).await?;
+        }
         args::Payment::Record { id, customer, amount, invoice, method, at } => {
             let payer = engine.customer(&customer).await?;
             let payment = Payment {

@@ -66,7 +66,7 @@ pub(super) async fn run(
         tokio::spawn(counterfoil_api::watch(shared.clone(), Duration::from_secs(10))),
         tokio::spawn(reload(engine.clone(), pricing)),
     ];
-    let relay = super::deliver::relay(config, store.shared(), None)?;
+    let relay = super::deliver::relay(config, &engine, None)?;
     let (stop_relay, told) = tokio::sync::oneshot::channel::<()>();
     let relaying = tokio::spawn(counterfoil_delivery::run(relay, RELAY_PAUSE, async {
         // Dropped or sent: it is time to stop.
@@ -186,6 +186,7 @@ async fn options(config: &Config) -> Result<Options, CliError> {
         stripe_secrets: config.stripe.signing_secrets()?,
         upgrade_url: serve.upgrade_url.clone(),
         enforce_quotas_at_ingest: serve.enforce_quotas_at_ingest.unwrap_or(false),
+        documents: Arc::new(super::document::renderer(config)?),
         run: config.run_options(),
         on_request: crate::telemetry::on_request(),
         jobs: Arc::new(config.timetable()?),

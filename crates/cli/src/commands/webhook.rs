@@ -91,7 +91,7 @@ pub(super) async fn run(
             let targets = vec![endpoint.target()];
             let route = Route { key: key.clone(), aggregate: String::new(), targets };
             engine.store().spread(tenant, &[route], now).await?;
-            let relay = deliver::relay(config, engine.shared_store(), None)?;
+            let relay = deliver::relay(config, engine, None)?;
             relay.deliver_due().await.map_err(|error| CliError::asked(error.to_string()))?;
             let attempts = engine.store().attempts(tenant, &key).await?;
             out.value(&attempts)?;

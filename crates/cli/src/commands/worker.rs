@@ -212,7 +212,7 @@ pub(super) async fn run(
     }
     // Asked for before anything is said, so that whoever waits for our words may stop us.
     let stop = stopped()?;
-    let relay = super::deliver::relay(config, engine.shared_store(), Some(holder.clone()))?;
+    let relay = super::deliver::relay(config, engine, Some(holder.clone()))?;
     let (stop_relay, told) = tokio::sync::oneshot::channel::<()>();
     let relaying = tokio::spawn(counterfoil_delivery::run(relay, BEAT, async {
         // Dropped or sent: it is time to stop.

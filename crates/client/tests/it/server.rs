@@ -93,6 +93,7 @@ fn options() -> Options {
             )
             .unwrap(),
         ),
+        documents: Arc::default(),
         furnish: std::sync::Arc::new(|engine| engine),
         limits: Limits { limiter: Arc::new(InMemory::default()), rules: vec![], fail_open: true },
     }

@@ -10,13 +10,13 @@ use counterfoil_types::Timestamp;
 use lettre::{
     Address, Message,
     message::{
-        Mailbox, MultiPart,
-        header::{HeaderName, HeaderValue},
+        Attachment as FilePart, Mailbox, MultiPart,
+        header::{ContentType, HeaderName, HeaderValue},
     },
 };
 use minijinja::{Environment, context};
 
-use super::{MailError, MailOptions, letter::Letter};
+use super::{Attachment, MailError, MailOptions, letter::Letter};
 
 static TEMPLATES: LazyLock<Environment<'static>> = LazyLock::new(|| {
     let mut templates = Environment::new();
@@ -82,6 +82,7 @@ pub fn render(letter: &Letter) -> Result<(String, String), MailError> {
 /// [`MailError`].
 pub fn build(
     letter: &Letter,
+    attached: Option<Attachment>,
     options: &MailOptions,
     id: &str,
     at: Timestamp,
@@ -107,5 +108,14 @@ pub fn build(
             message = message.raw_header(HeaderValue::new(name, value));
         }
     }
-    message.multipart(MultiPart::alternative_plain_html(text, html)).map_err(|error| failed(&error))
+    let body = MultiPart::alternative_plain_html(text, html);
+    let body = match attached {
+        None => body,
+        Some(Attachment { name, media_type, bytes }) => {
+            let kind = ContentType::parse(&media_type).map_err(|e| failed(&e))?;
+            let file = FilePart::new(one_line("attachment", &name)?.to_owned()).body(bytes, kind);
+            MultiPart::mixed().multipart(body).singlepart(file)
+        }
+    };
+    message.multipart(body).map_err(|error| failed(&error))
 }

@@ -47,7 +47,7 @@ fn every_kind_has_a_letter_in_every_language() {
             assert!(!letter.paragraphs.is_empty() && !letter.subject.is_empty());
             // A phrase that no language has would be said by its name.
             assert!(!letter.subject.contains(".subject"), "{}", letter.subject);
-            let built = message::build(&letter, &options(), "evt_1", NOW).unwrap();
+            let built = message::build(&letter, None, &options(), "evt_1", NOW).unwrap();
             let raw = String::from_utf8(built.formatted()).unwrap();
             let stoppable = !essential && letter.customer.is_some();
             assert_eq!(
