@@ -98,6 +98,11 @@ class Way:
         with self._lock:
             sockets, self._sockets = self._sockets, []
         for one in sockets:
+            try:
+                # Closing alone leaves a thread that reads from it, and its connection, alive.
+                one.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                pass
             one.close()
 
     def open(self) -> None:
