@@ -191,6 +191,31 @@ async fn ingest_rejects_what_a_hard_quota_denies_where_it_is_asked_to() {
 }
 
 #[tokio::test]
+async fn corrections_among_uses_give_room_and_count_for_nothing_else() {
+    let world =
+        World::with(counterfoil_api::Options { enforce_quotas_at_ingest: true, ..options() }).await;
+    world.furnish().await;
+    let reversal = |id: &str, target: &str| {
+        let mut event = call(id, "acme");
+        event["reverses"] = json!(target);
+        event
+    };
+    // Of ten: eight, less two, then four more, and none beyond.
+    let mut batch: Vec<Value> = (0..8).map(|n| call(&format!("e{n}"), "acme")).collect();
+    batch.extend([reversal("r0", "e0"), reversal("r1", "e1")]);
+    batch.extend((8..13).map(|n| call(&format!("e{n}"), "acme")));
+    let answer = world.post("/v1/events", json!(batch)).await.is(207);
+    assert_eq!(
+        (answer.at("/counts/inserted"), answer.at("/counts/rejected")),
+        ("14".into(), "1".into())
+    );
+    assert_eq!(answer.at("/receipts/14/code"), "over_quota");
+    let freed = world.post("/v1/events", json!([reversal("r2", "e2")])).await;
+    assert_eq!(freed.at("/counts/inserted"), "1");
+    assert_eq!((consume(&world, "u0").await, consume(&world, "u1").await), (200, 402));
+}
+
+#[tokio::test]
 async fn a_denial_is_queued_once_per_window() {
     let world = World::furnished().await;
     for number in 0..14 {

@@ -39,6 +39,10 @@ struct Account {
     applied: Vec<(Event, Timestamp)>,
     /// Whether the tally was read in this round.
     read: bool,
+    /// Whether an event was corrected in this round: what that comes to shows when it is stored.
+    corrected: bool,
+    /// Whether a use waits for the next round, and with it all that follows it.
+    waits: bool,
 }
 
 /// One round of deciding.
@@ -53,12 +57,16 @@ impl Engine {
     /// Decides on uses, in order, and appends what is allowed.
     pub(super) async fn decide_all(&self, wanted: &[Use]) -> Vec<Decision> {
         let mut done: Vec<Option<Decision>> = wanted.iter().map(|_| None).collect();
-        for _ in 0..TRIES {
+        let (mut tries, mut left) = (0, wanted.len());
+        while tries < TRIES {
             let open: Vec<usize> =
                 (0..wanted.len()).filter(|at| done.get(*at).is_some_and(Option::is_none)).collect();
             if open.is_empty() {
                 break;
             }
+            // Only rounds that settled nothing are tries in vain.
+            tries = if open.len() < left { 0 } else { tries + 1 };
+            left = open.len();
             self.round(wanted, &open, &mut done).await;
         }
         let moved = || EngineError::refused("usage kept changing meanwhile; consume again");
@@ -157,6 +165,12 @@ impl Engine {
                 entry.insert(Account { tally, ..Account::default() })
             }
         };
+        let corrects = event.correction.is_some();
+        account.waits |= account.corrected && !corrects;
+        if account.waits {
+            return Ok(());
+        }
+        account.corrected |= corrects;
         loop {
             let states = self.stands(&event.customer, account, &counted).await?;
             if states.iter().all(|state| state.verdict.is_allowed()) {

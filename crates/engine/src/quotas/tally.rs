@@ -74,6 +74,11 @@ impl Tally {
 
     /// Counts a use in every window it falls in. `at` is its time.
     pub(super) fn count(&mut self, event: &Event, at: Timestamp) {
+        if event.correction.is_some() {
+            // What it takes back or restates stands in the ledger; that is read anew.
+            self.spent = true;
+            return;
+        }
         for ((_, window), total) in &mut self.totals {
             if !window.contains(at) {
                 continue;
