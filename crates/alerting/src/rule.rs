@@ -10,7 +10,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use crate::anomaly::Method;
+use counterfoil_analytics::anomaly::{self, Method};
 
 /// Percentages that are told of when nothing else is said.
 pub const PERCENTAGES: [u32; 5] = [75, 80, 90, 95, 100];
@@ -321,8 +321,8 @@ impl Rule {
                 check_thresholds(&[*percent])
             }
             Watch::Anomaly { by, days } => {
-                check_days(*days, crate::anomaly::LEAST_DAYS)?;
-                by.check()
+                check_days(*days, anomaly::LEAST_DAYS)?;
+                by.check().map_err(|why| wrong("watch.by", why))
             }
         }
     }

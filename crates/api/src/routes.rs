@@ -16,6 +16,7 @@ mod jobs;
 mod mail;
 mod payments;
 mod quotas;
+mod reports;
 mod runs;
 mod stripe;
 mod subscriptions;
@@ -39,6 +40,7 @@ pub(crate) fn register(routes: &mut Routes) {
     documents::register(routes);
     grants::register(routes);
     runs::register(routes);
+    reports::register(routes);
     alerts::register(routes);
     webhooks::register(routes);
     deliveries::register(routes);

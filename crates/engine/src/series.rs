@@ -14,6 +14,9 @@ use crate::{Engine, EngineError};
 /// Most steps of one series.
 pub const MOST_STEPS: usize = 1_000;
 
+/// Positions of a lane that are read at once where every event is looked at.
+const STRETCH: u64 = 200_000;
+
 /// Length of a step.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
@@ -119,18 +122,27 @@ impl Engine {
         let books = self.recent_books().await?;
         let meter = known_meter(&books, meter)?;
         let now = self.now_of(customer);
-        let mut points = Vec::new();
-        for step in steps(period, step, &zone)? {
-            let read = if is_level(meter) {
-                Period::new(step.start, step.end.min(now).max(step.start))
+        let steps = steps(period, step, &zone)?;
+        // A level lasts up to now; what lies ahead is nothing yet.
+        let read: Vec<Period> = steps
+            .iter()
+            .map(|step| {
+                let end = if is_level(meter) { step.end.min(now) } else { step.end };
+                Period::new(step.start, end)
+            })
+            .filter(|step| step.start < step.end)
+            .collect();
+        let mut used = self.usage_steps(customer, &read, &[meter]).await?.into_iter();
+        let mut points = Vec::with_capacity(steps.len());
+        for step in steps {
+            let nothing = (Exact::ZERO, 0);
+            let (value, events) = if is_level(meter) && now <= step.start {
+                nothing
             } else {
-                step
-            };
-            let (value, events) = if read.is_empty() {
-                (Exact::ZERO, 0)
-            } else {
-                let usage = self.usage(customer, read, &[meter]).await?;
-                (usage.total(meter)?, usage.events(&meter.key))
+                match used.next() {
+                    Some(usage) => (usage.total(meter)?, usage.events(&meter.key)),
+                    None => nothing,
+                }
             };
             points.push(Point { period: step, value, events });
         }
@@ -194,6 +206,20 @@ impl Engine {
         customer: &CustomerId,
         period: Period,
     ) -> Result<Vec<counterfoil_ledger::Effective>, EngineError> {
+        let mut found = Vec::new();
+        let mut keep = |event: &counterfoil_ledger::Effective| found.push(event.clone());
+        self.each_event_in(customer, period, &mut keep).await?;
+        Ok(found)
+    }
+
+    /// Hands over what each of a customer's events in a period counts for, tail included, a stretch
+    /// of the ledger at a time: memory is that of a stretch.
+    pub(crate) async fn each_event_in(
+        &self,
+        customer: &CustomerId,
+        period: Period,
+        each: &mut (dyn FnMut(&counterfoil_ledger::Effective) + Send),
+    ) -> Result<(), EngineError> {
         let lane = self.tenant.lane_of(customer);
         let view = self.lane_view(lane).await?;
         let events = crate::books::events_meter()?;
@@ -207,27 +233,20 @@ impl Engine {
             .iter()
             .map(|bucket| (bucket.first, bucket.last))
             .reduce(|a, b| (a.0.min(b.0), a.1.max(b.1)));
-        let mut found = Vec::new();
-        if let Some((first, last)) = ends {
-            let last = last.min(projected);
-            found = self
-                .standing_between(lane, customer, (first, last), view.head, period.start)
-                .await?;
+        let known = ends.map(|(first, last)| (first, last.min(projected)));
+        let tail = (projected < view.head).then_some((projected + 1, view.head));
+        for (first, last) in known.into_iter().chain(tail) {
+            let mut from = first;
+            while from <= last {
+                let to = last.min(from.saturating_add(STRETCH - 1));
+                let stretch = (from, to);
+                let found =
+                    self.standing_between(lane, customer, stretch, view.head, period.start).await?;
+                found.iter().filter(|event| period.contains(event.time)).for_each(&mut *each);
+                from = to + 1;
+            }
         }
-        if projected < view.head {
-            let tail = self
-                .standing_between(
-                    lane,
-                    customer,
-                    (projected + 1, view.head),
-                    view.head,
-                    period.start,
-                )
-                .await?;
-            found.extend(tail);
-        }
-        found.retain(|event| period.contains(event.time));
-        Ok(found)
+        Ok(())
     }
 
     /// The customers that used most of a meter in the whole hours of a period, largest first.

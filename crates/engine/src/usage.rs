@@ -11,6 +11,7 @@
 
 mod cover;
 mod read;
+mod steps;
 
 use std::collections::BTreeMap;
 

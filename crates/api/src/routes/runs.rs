@@ -1,16 +1,13 @@
-//! The monthly run and the reports of finance.
+//! The monthly run.
 
 use std::sync::Arc;
 
 use axum::{extract::State, http::StatusCode};
-use counterfoil_engine::{
-    reports::{By, Kind, Range, Wanted},
-    run::{Manifest, Month, RunOptions},
-};
+use counterfoil_engine::run::{Manifest, Month, RunOptions};
 use counterfoil_invoicing::{ItemStatus, Run, RunItem, RunState};
 use counterfoil_types::{RunId, SubscriptionId};
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 
 use crate::{
     extract::{Json, Path, Query},
@@ -56,33 +53,8 @@ pub(crate) struct ItemsQuery {
     limit: Option<u32>,
 }
 
-/// What of a report is wanted.
-#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
-pub(crate) struct ReportQuery {
-    /// First month, for example `2026-10`.
-    from: Option<String>,
-    /// Last month.
-    to: Option<String>,
-    /// Grouping of revenue: `month`, `plan`, `meter` or `customer`.
-    by: Option<String>,
-    /// The run of a manifest.
-    #[schemars(with = "Option<String>")]
-    run: Option<RunId>,
-}
-
-/// A report.
-#[derive(Clone, Debug, Serialize, JsonSchema)]
-pub(crate) struct ReportView {
-    /// Which one.
-    kind: &'static str,
-    /// What the columns are.
-    columns: Vec<String>,
-    /// The rows.
-    rows: Vec<Vec<String>>,
-}
-
 pub(crate) fn register(routes: &mut Routes) {
-    routes.about("Runs and reports");
+    routes.about("Runs");
     routes
         .get("/v1/runs", "runs.list", Scope::Read, list)
         .says("List invoice runs")
@@ -114,11 +86,6 @@ pub(crate) fn register(routes: &mut Routes) {
         .says("Finalize a run that was signed off: numbers, invoices, effects")
         .explained("Repeating it goes on where it stopped.")
         .answers::<Manifest>(200, "The manifest");
-    routes
-        .get("/v1/reports/{kind}", "reports.get", Scope::Finance, report)
-        .says("A report of finance: revenue, mrr, ageing, rounding, late, unbilled, reconciliation, manifest")
-        .query::<ReportQuery>()
-        .answers::<ReportView>(200, "The report");
 }
 
 async fn list(caller: Caller) -> Result<Json<Page<Run>>, Problem> {
@@ -200,41 +167,4 @@ async fn finalize(
     }
     let run = caller.engine.finalize_run(run, &shared.options.run, &|_| {}).await?;
     Ok(Json(caller.engine.manifest(run).await?))
-}
-
-async fn report(
-    caller: Caller,
-    Path(kind): Path<String>,
-    Query(query): Query<ReportQuery>,
-) -> Result<Json<ReportView>, Problem> {
-    let kinds = [
-        Kind::Manifest,
-        Kind::Revenue,
-        Kind::Mrr,
-        Kind::Ageing,
-        Kind::Rounding,
-        Kind::Late,
-        Kind::Unbilled,
-        Kind::Reconciliation,
-    ];
-    let kind = kinds.into_iter().find(|known| known.as_str() == kind);
-    let kind = kind.ok_or_else(|| Problem::new("not_found", "there is no such report"))?;
-    let month = |name: &str, text: Option<&String>| {
-        text.map(|text| text.parse::<Month>().map_err(|error| Problem::parameter(name, error)))
-            .transpose()
-    };
-    let (from, to) = (month("from", query.from.as_ref())?, month("to", query.to.as_ref())?);
-    let by = query.by.as_deref().map(|by| match by {
-        "month" => Ok(By::Month),
-        "plan" => Ok(By::Plan),
-        "meter" => Ok(By::Meter),
-        "customer" => Ok(By::Customer),
-        _ => Err(Problem::parameter("by", "is month, plan, meter or customer")),
-    });
-    let range = Range::new(from.as_ref(), to.as_ref())?;
-    let wanted = Wanted { range, by: by.transpose()?, run: query.run };
-    let report = caller.engine.report(kind, &wanted).await?;
-    let columns = report.table.columns.iter().map(ToString::to_string).collect();
-    let rows = report.table.plain().collect();
-    Ok(Json(ReportView { kind: kind.as_str(), columns, rows }))
 }

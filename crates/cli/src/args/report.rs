@@ -1,36 +1,72 @@
 //! Arguments of reports.
 
 use clap::{Args as ClapArgs, ValueEnum};
-use counterfoil_engine::{reports, run::Month};
-use counterfoil_types::RunId;
+use counterfoil_engine::reports;
+use counterfoil_types::{CustomerId, MeterKey, Quantity, RunId};
 
 #[derive(Debug, ClapArgs)]
 pub(crate) struct Report {
     /// Which report.
     #[arg(value_enum)]
     pub(crate) kind: Kind,
-    /// First month, for example 2026-07 [default: the first there is].
+    /// First month, for example 2026-07; for usage also a day or an instant [default: the first
+    /// there is; for usage the current month].
     #[arg(long, value_name = "MONTH")]
     pub(crate) from: Option<String>,
-    /// Last month [default: the last there is].
+    /// Last month or day, included; an instant is not [default: the last there is; for usage now].
     #[arg(long, value_name = "MONTH")]
     pub(crate) to: Option<String>,
-    /// What revenue is grouped by [default: month].
+    /// What revenue, growth and usage are grouped by, or the steps of a series.
     #[arg(long, value_enum)]
     pub(crate) by: Option<By>,
     /// The run of a manifest [default: the last one].
     #[arg(long, value_name = "ID")]
     pub(crate) run: Option<RunId>,
+    /// Usage of this customer, on its clock [default: all customers].
+    #[arg(long, value_name = "ID")]
+    pub(crate) customer: Option<CustomerId>,
+    /// Usage by this meter [default: all meters].
+    #[arg(long, value_name = "KEY")]
+    pub(crate) meter: Option<MeterKey>,
+    /// The property of a breakdown.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) property: Option<String>,
+    /// Most rows of a ranking [default: 10].
+    #[arg(long, value_name = "COUNT")]
+    pub(crate) top: Option<usize>,
+    /// Standard deviations from which on a step is an anomaly [default: 3].
+    #[arg(long, value_name = "NUMBER")]
+    pub(crate) deviations: Option<Quantity>,
+    /// Multiple of the median from which on a step is an anomaly [default: 5].
+    #[arg(long, value_name = "NUMBER")]
+    pub(crate) times_median: Option<Quantity>,
+    /// Type of the events that are calls [default: api.request].
+    #[arg(long = "type", value_name = "TYPE")]
+    pub(crate) event_type: Option<String>,
+    /// Percent of calls that must not fail [default: 99.9].
+    #[arg(long, value_name = "PERCENT")]
+    pub(crate) objective: Option<Quantity>,
     /// Print CSV instead of a table.
     #[arg(long, conflicts_with = "json")]
     pub(crate) csv: bool,
 }
 
 impl Report {
-    /// The months that were asked for.
-    pub(crate) fn range(&self) -> Result<reports::Range, counterfoil_engine::EngineError> {
-        let month = |text: &Option<String>| text.as_deref().map(str::parse::<Month>).transpose();
-        reports::Range::new(month(&self.from)?.as_ref(), month(&self.to)?.as_ref())
+    /// What was asked for.
+    pub(crate) fn wanted(&self) -> Result<reports::Wanted, counterfoil_engine::EngineError> {
+        Ok(reports::Wanted {
+            range: reports::Range::parse(self.from.as_deref(), self.to.as_deref())?,
+            by: self.by.map(Into::into),
+            run: self.run,
+            customer: self.customer.clone(),
+            meter: self.meter.clone(),
+            property: self.property.clone(),
+            top: self.top,
+            deviations: self.deviations,
+            times_median: self.times_median,
+            event_type: self.event_type.clone(),
+            objective: self.objective,
+        })
     }
 }
 
@@ -53,6 +89,32 @@ pub(crate) enum Kind {
     Unbilled,
     /// Ledger = aggregates = lines = accounts; exit code 3 where something differs.
     Reconciliation,
+    /// Who brought more or less than in another month, by customer, plan or meter.
+    Growth,
+    /// Fees billed in advance that are not earned yet, month by month.
+    Deferred,
+    /// Usage and what it costs: by meter; --by customer; or step by step (--by hour, day, …).
+    Usage,
+    /// How large the events of a meter are: mean, p50, p95, p99.
+    Statistics,
+    /// Usage step by step, each against the step before.
+    Trends,
+    /// The hours, days, weeks or months with most usage.
+    Peaks,
+    /// Hours or days that do not look like those before; exit code 3 where there are any.
+    Anomalies,
+    /// What the open billing periods of a customer will come to.
+    Forecast,
+    /// Customers by usage of a meter.
+    Top,
+    /// A customer's usage of a meter by the values of a property.
+    Breakdown,
+    /// Why a customer's bill differs from the one of another month.
+    Changes,
+    /// Calls, errors and latencies of a customer by endpoint.
+    Endpoints,
+    /// Calls of a customer by endpoint against an objective; exit code 3 where it was missed.
+    Sla,
 }
 
 impl From<Kind> for reports::Kind {
@@ -66,11 +128,24 @@ impl From<Kind> for reports::Kind {
             Kind::Late => Self::Late,
             Kind::Unbilled => Self::Unbilled,
             Kind::Reconciliation => Self::Reconciliation,
+            Kind::Growth => Self::Growth,
+            Kind::Deferred => Self::Deferred,
+            Kind::Usage => Self::Usage,
+            Kind::Statistics => Self::Statistics,
+            Kind::Trends => Self::Trends,
+            Kind::Peaks => Self::Peaks,
+            Kind::Anomalies => Self::Anomalies,
+            Kind::Forecast => Self::Forecast,
+            Kind::Top => Self::Top,
+            Kind::Breakdown => Self::Breakdown,
+            Kind::Changes => Self::Changes,
+            Kind::Endpoints => Self::Endpoints,
+            Kind::Sla => Self::Sla,
         }
     }
 }
 
-/// What revenue is grouped by.
+/// What a report is grouped by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum By {
     /// The month the cycle fell due in.
@@ -81,6 +156,12 @@ pub(crate) enum By {
     Meter,
     /// The customer that is billed.
     Customer,
+    /// Hours; usage only.
+    Hour,
+    /// Local days; usage only.
+    Day,
+    /// Local weeks, from Monday; usage only.
+    Week,
 }
 
 impl From<By> for reports::By {
@@ -90,6 +171,9 @@ impl From<By> for reports::By {
             By::Plan => Self::Plan,
             By::Meter => Self::Meter,
             By::Customer => Self::Customer,
+            By::Hour => Self::Hour,
+            By::Day => Self::Day,
+            By::Week => Self::Week,
         }
     }
 }

@@ -1,8 +1,8 @@
-//! `report`: the reports of finance, as table, CSV or JSON.
+//! `report`: reports of money and of usage, as table, CSV or JSON.
 
 use counterfoil_engine::{
     Engine,
-    reports::{Report, Table, Wanted},
+    reports::{Report, Table},
 };
 
 use super::Verdict;
@@ -13,8 +13,7 @@ pub(super) async fn run(
     args: &args::Report,
     out: &mut Out,
 ) -> Result<Verdict, CliError> {
-    let wanted = Wanted { range: args.range()?, by: args.by.map(Into::into), run: args.run };
-    let report = engine.report(args.kind.into(), &wanted).await?;
+    let report = engine.report(args.kind.into(), &args.wanted()?).await?;
     out.value(&report)?;
     if args.csv {
         csv(&report.table, out)?;

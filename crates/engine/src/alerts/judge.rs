@@ -1,9 +1,10 @@
 //! What the rules say about one customer: findings, whether they fired before or not.
 
 use counterfoil_alerting::{
-    Rule, Severity, Watch, anomaly, change, forecast,
+    Rule, Severity, Watch, change,
     threshold::{percent_of, reached, reached_percent},
 };
+use counterfoil_analytics::{anomaly, forecast};
 use counterfoil_store::{Alert, AlertState};
 use counterfoil_types::{Exact, MeterKey, Period, Quantity, Timestamp, timestamp::DAY_MICROS};
 

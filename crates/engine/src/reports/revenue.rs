@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{Engine, EngineError};
 
-/// What revenue is grouped by.
+/// What a report is grouped by.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum By {
     /// Month.
@@ -24,16 +24,42 @@ pub enum By {
     Meter,
     /// Customer.
     Customer,
+    /// Hour; usage only.
+    Hour,
+    /// Local day; usage only.
+    Day,
+    /// Local week; usage only.
+    Week,
 }
 
 impl By {
-    fn column(self) -> &'static str {
+    /// What users write.
+    #[must_use]
+    pub fn column(self) -> &'static str {
         match self {
             Self::Month => "month",
             Self::Plan => "plan",
             Self::Meter => "meter",
             Self::Customer => "customer",
+            Self::Hour => "hour",
+            Self::Day => "day",
+            Self::Week => "week",
         }
+    }
+
+    /// All groupings.
+    pub const ALL: [Self; 7] =
+        [Self::Month, Self::Plan, Self::Meter, Self::Customer, Self::Hour, Self::Day, Self::Week];
+}
+
+impl std::str::FromStr for By {
+    type Err = EngineError;
+
+    fn from_str(text: &str) -> Result<Self, EngineError> {
+        Self::ALL.into_iter().find(|by| by.column() == text).ok_or_else(|| {
+            let all: Vec<&str> = Self::ALL.into_iter().map(Self::column).collect();
+            EngineError::refused(format!("{text:?} is no grouping; there are {}", all.join(", ")))
+        })
     }
 }
 
@@ -105,13 +131,18 @@ impl Engine {
         range: &Range,
         by: By,
     ) -> Result<Report, EngineError> {
+        if matches!(by, By::Hour | By::Day | By::Week) {
+            return Err(EngineError::refused(
+                "revenue is told --by month, plan, meter or customer",
+            ));
+        }
         let mut groups: BTreeMap<(String, &'static str), (Currency, Sums)> = BTreeMap::new();
         let mut note = |entry: &Entry<'_>| {
             let key = match by {
                 By::Month => label(entry.month),
                 By::Plan => entry.line.plan.to_string(),
                 By::Meter => source_of(entry.line),
-                By::Customer => entry.body.customer.to_string(),
+                _ => entry.body.customer.to_string(),
             };
             let currency = entry.body.currency;
             let slot = groups.entry((key, currency.code()));
@@ -203,7 +234,7 @@ fn credited(
 
 /// Where a line's revenue comes from: its meter, or `(fee) charge`, or `(plan) line` for what
 /// belongs to no charge.
-fn source_of(line: &InvoiceLine) -> String {
+pub(super) fn source_of(line: &InvoiceLine) -> String {
     if let Some(meter) = &line.meter {
         return meter.to_string();
     }

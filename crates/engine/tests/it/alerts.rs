@@ -3,7 +3,8 @@
 
 use std::sync::Arc;
 
-use counterfoil_alerting::{Rule, Watch, WatchWindow, anomaly::Method, rule::Direction};
+use counterfoil_alerting::{Rule, Watch, WatchWindow, rule::Direction};
+use counterfoil_analytics::anomaly::Method;
 use counterfoil_engine::{
     Engine,
     alerts::{AlertReport, Sweep, events::UsageEvents},
