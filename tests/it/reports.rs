@@ -87,10 +87,44 @@ fn reports_refuse_what_they_have_no_use_for() {
     place.run(&["report", "revenue", "--csv", "--json"]).refused(2, &["--csv"]);
 }
 
+/// Reports of usage that need nothing named.
+const OF_USAGE: [&str; 7] =
+    ["growth", "deferred", "usage", "statistics", "trends", "peaks", "anomalies"];
+
+#[test]
+fn reports_of_usage_say_the_same_as_table_csv_and_json() {
+    let place = Place::on_the_wall_clock();
+    place.ok(&["quickstart"]);
+    let october = ["--from", "2026-10", "--to", "2026-10"];
+    let of = |kind: &'static str| [&["report", kind], &october[..]].concat();
+    // What the customers' usage lines were billed, before plan bounds and tax.
+    place.ok(&of("usage")).shows(&["api_calls", "1297.95"]);
+    let report = place.json(&[&of("usage")[..], &["--by", "customer"]].concat());
+    let acme = report["rows"].as_array().expect("rows").iter();
+    let calls = acme.filter(|row| row["customer"] == "acme-maps" && row["meter"] == "api_calls");
+    assert_eq!(calls.map(|row| told(&row["usage"])).collect::<Vec<_>>(), ["179589"]);
+    for kind in ["usage", "statistics", "trends", "peaks"] {
+        let report = place.json(&of(kind));
+        let records = records(&place.ok(&[&of(kind)[..], &["--csv"]].concat()).stdout);
+        assert_eq!(serde_json::to_value(&records[0]).unwrap(), report["columns"]);
+        let rows = report["rows"].as_array().expect("rows").len();
+        assert!(rows > 0 && records.len() - 1 == rows, "{kind}");
+    }
+    let sla = [&of("sla")[..], &["--customer", "koala-learning"]].concat();
+    place.run(&sla).exits(3).shows(&["/v1/items", "98.7201", "no"]);
+    let kept = [&sla[..], &["--objective", "95"]].concat();
+    place.ok(&kept).shows(&["/v1/items", "yes"]);
+    place.run(&["report", "changes"]).refused(1, &["--customer"]);
+    place.run(&["report", "mrr", "--customer", "acme-maps"]).refused(1, &["mrr", "--customer"]);
+    let changes = ["report", "changes", "--customer", "acme-maps", "--to", "2026-10"];
+    place.ok(&changes).shows(&["new usage", "1297.95", "1444.91"]);
+    place.assert_sound();
+}
+
 #[test]
 fn reports_of_an_empty_store_are_empty() {
     let place = Place::at(NOW);
-    for kind in KINDS {
+    for kind in KINDS.into_iter().chain(OF_USAGE) {
         let report = place.json(&["report", kind]);
         assert_eq!(report["rows"], serde_json::json!([]), "{kind}");
         let text = place.ok(&["report", kind, "--csv"]).stdout;

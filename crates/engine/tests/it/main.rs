@@ -9,6 +9,7 @@
 //! | `parked` | accounts that look wrong never stop the others |
 //! | `races` | two programs at one run |
 //! | `reports` | the reports of finance, against figures worked by hand |
+//! | `usage_reports` | the reports of usage, deferred revenue and growth, against figures worked by hand |
 //! | `late_reports` | the late-arrival report and the rounding ledger |
 //! | `random_reports` | whatever happens, reports add up and the books reconcile |
 //! | `archive` | rows that lie in files: the same answers, or refused by name |
@@ -50,5 +51,6 @@ mod reports;
 mod schema;
 mod sharing;
 mod usage;
+mod usage_reports;
 mod verify;
 mod world;

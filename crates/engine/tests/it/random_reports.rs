@@ -4,7 +4,7 @@ use counterfoil_engine::{
     contracts::Effective,
     credit_notes::{CreditRequest, PaidBack},
     payments::Payment,
-    reports::{By, Kind, Wanted},
+    reports::{By, Kind, Range, Wanted},
 };
 use counterfoil_invoicing::{
     ChangeKind, Customer, Grant, GrantKind, GrantUnit, Invoice, InvoiceState, TaxMode, TaxRate,
@@ -205,11 +205,31 @@ async fn act(world: &World, random: &mut Random, number: usize) {
 }
 
 async fn holds(world: &World, when: &str) {
-    for kind in
-        [Kind::Manifest, Kind::Mrr, Kind::Ageing, Kind::Rounding, Kind::Late, Kind::Unbilled]
-    {
+    for kind in [
+        Kind::Manifest,
+        Kind::Mrr,
+        Kind::Ageing,
+        Kind::Rounding,
+        Kind::Late,
+        Kind::Unbilled,
+        Kind::Growth,
+        Kind::Deferred,
+        Kind::Usage,
+    ] {
         if let Err(error) = world.engine.report(kind, &Wanted::default()).await {
             panic!("{when}: {kind:?}: {error}");
+        }
+    }
+    // Costs of usage are those of the lines before plan bounds; that bills are taken apart without a
+    // rest is checked by the report itself.
+    let ranges = [("2026-09", "2026-10"), ("2026-10", "2026-11"), ("2026-09", "2026-12")];
+    for (customer, ..) in WHO {
+        for (from, to) in ranges {
+            let range = Range::parse(Some(from), Some(to)).unwrap();
+            let wanted = Wanted { range, customer: Some(id(customer)), ..Wanted::default() };
+            if let Err(error) = world.engine.report(Kind::Changes, &wanted).await {
+                panic!("{when}: why {customer}'s bill changed from {from} to {to}: {error}");
+            }
         }
     }
     let mut told = Vec::new();

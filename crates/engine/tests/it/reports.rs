@@ -116,7 +116,7 @@ fn months(from: &str, to: &str) -> Range {
 }
 
 async fn revenue(world: &World, by: By, range: Range) -> Report {
-    let wanted = Wanted { range, by: Some(by), run: None };
+    let wanted = Wanted { range, by: Some(by), ..Wanted::default() };
     world.engine.report(Kind::Revenue, &wanted).await.unwrap()
 }
 

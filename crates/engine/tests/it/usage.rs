@@ -221,6 +221,57 @@ async fn usage_equals_the_fold_over_the_ledger() {
 }
 
 #[tokio::test]
+async fn a_series_is_the_usage_of_each_of_its_steps() {
+    use counterfoil_engine::series::Step;
+
+    for seed in 20..24 {
+        let mut random = Random::new(seed);
+        let world = World::new(2).await;
+        world.set_clock("2026-10-31T00:00:00Z");
+        books(&world).await;
+        world.customer("ann", "Asia/Kolkata", None).await;
+        world.customer("bob", "America/New_York", None).await;
+        let mut sent = Vec::new();
+        for round in 0..4 {
+            let batch = random_events(&mut random, &mut sent, 30);
+            world.ingest(batch).await;
+            if random.chance(60) {
+                world.engine.project_all().await.unwrap();
+            }
+            let start = FIRST.plus_micros(random.below(MINUTE * 60));
+            let end = start.plus_micros(MINUTE * (90 + random.below(30 * 60)));
+            let step = if round % 2 == 0 { Step::Hour } else { Step::Day };
+            let meters = world.engine.books().await.unwrap();
+            for customer in ["ann", "bob"] {
+                for meter in meters.meters().values() {
+                    let period = Period::new(start, end);
+                    let series =
+                        world.engine.usage_series(&id(customer), &meter.key, period, step).await;
+                    let series = series.unwrap();
+                    assert_eq!(series.first().unwrap().period.start, start);
+                    assert_eq!(series.last().unwrap().period.end, end);
+                    for point in series {
+                        let alone = world
+                            .engine
+                            .usage(&id(customer), point.period, &[meter])
+                            .await
+                            .unwrap();
+                        let alone = (alone.total(meter).unwrap(), alone.events(&meter.key));
+                        let key = &meter.key;
+                        let told = (point.value, point.events);
+                        assert_eq!(
+                            told, alone,
+                            "seed {seed}, {key} of {customer} in {}",
+                            point.period
+                        );
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[tokio::test]
 async fn usage_is_exact_while_some_meters_lag() {
     let mut random = Random::new(7);
     let world = World::new(1).await;

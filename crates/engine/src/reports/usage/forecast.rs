@@ -50,7 +50,7 @@ impl Engine {
                     values.push(day.total(meter)?);
                 }
                 // In the units of the charge: what was used against what was metered.
-                let so_far = Period::new(usage.period.start, now);
+                let so_far = Period::new(usage.period.start, usage.until);
                 let so_far = self.usage(customer, so_far, &[meter]).await?.total(meter)?;
                 let factor = charge.used.div(&so_far).unwrap_or(Exact::ONE);
                 let values: Vec<Exact> = values.iter().map(|day| day.mul(&factor)).collect();
