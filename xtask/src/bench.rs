@@ -15,6 +15,7 @@ mod pdf;
 mod quota;
 mod rate;
 mod rebuild;
+mod report;
 mod run_month;
 mod scheduled_month;
 mod usage_read;
@@ -37,6 +38,7 @@ pub(crate) fn run(name: &str, rest: &[&str]) -> Outcome<String> {
         "rate" => rate::run(size.unwrap_or(2_000_000)),
         "rebuild" => rebuild::run(size.unwrap_or(500_000), Kind::Sqlite),
         "rebuild-postgres" => rebuild::run(size.unwrap_or(500_000), Kind::Postgres),
+        "report" => report::run(size.unwrap_or(10_000_000)),
         "run-sqlite" => run_month::run(size.unwrap_or(10_000), Kind::Sqlite),
         "run-postgres" => run_month::run(size.unwrap_or(10_000), Kind::Postgres),
         "month" => scheduled_month::run(size.unwrap_or(10_000_000), Kind::Postgres),

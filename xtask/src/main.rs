@@ -3,7 +3,7 @@
 //! | task | does |
 //! |---|---|
 //! | `sample` | writes the shipped sample of usage under `sample/`; the same bytes every time |
-//! | `bench NAME` | measures; names: `alerts`, `http-ingest`, `outbox`, `pdf`, `quota`, `ingest-naive`, `ingest-postgres`, `ingest-sqlite`, `rate`, `rebuild`, `run-sqlite`, `usage-read`, `all` |
+//! | `bench NAME` | measures; names: `alerts`, `http-ingest`, `outbox`, `pdf`, `quota`, `ingest-naive`, `ingest-postgres`, `ingest-sqlite`, `rate`, `rebuild`, `report`, `run-sqlite`, `usage-read`, `all` |
 //! | `sample --check` | writes nothing, fails when `sample/` differs from what would be written |
 
 #![expect(
@@ -25,7 +25,7 @@ use std::{
 /// What a task may end with: any error, told to the developer in words.
 type Outcome<T> = Result<T, Box<dyn Error>>;
 
-const USAGE: &str = "usage: cargo xtask sample [--check] | cargo xtask bench (alerts|http-ingest|outbox|pdf|quota|ingest-naive|ingest-postgres|ingest-sqlite|rate|rebuild|run-sqlite|usage-read|all)";
+const USAGE: &str = "usage: cargo xtask sample [--check] | cargo xtask bench (alerts|http-ingest|outbox|pdf|quota|ingest-naive|ingest-postgres|ingest-sqlite|rate|rebuild|report|run-sqlite|usage-read|all)";
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();

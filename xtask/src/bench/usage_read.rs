@@ -67,7 +67,7 @@ fn both(times: &[Duration], micros: impl Fn(&[Duration], usize) -> u64) -> Strin
 }
 
 /// Most memory this process was resident with, in KiB.
-fn peak() -> u64 {
+pub(super) fn peak() -> u64 {
     let text = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let line = text.lines().find_map(|line| line.strip_prefix("VmHWM:"));
     line.and_then(|line| line.trim().split(' ').next()?.parse().ok()).unwrap_or(0)
