@@ -40,6 +40,7 @@ const ENGINE: &[&str] = &[
     "invoicing",
     "alerting",
     "documents",
+    "exports",
     "store",
 ];
 
@@ -53,6 +54,7 @@ const RULES: &[Rule] = &[
     Rule { name: "invoicing", uses: Some(&["types", "rating"]), never: PURE },
     Rule { name: "alerting", uses: Some(&["types"]), never: PURE },
     Rule { name: "documents", uses: Some(&["types", "rating", "invoicing"]), never: PURE },
+    Rule { name: "exports", uses: Some(&["types"]), never: PURE },
     Rule { name: "store", uses: Some(STAGES), never: &["sqlx", "rusqlite", "axum"] },
     Rule { name: "store-sqlite", uses: Some(STAGES_AND_STORE), never: &["axum"] },
     Rule { name: "store-postgres", uses: Some(STAGES_AND_STORE), never: &["axum"] },
@@ -83,6 +85,7 @@ const RULES: &[Rule] = &[
             "invoicing",
             "alerting",
             "documents",
+            "exports",
             "store",
             "engine",
             "delivery",

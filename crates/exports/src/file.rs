@@ -150,7 +150,13 @@ impl Whole {
         self.target.clone()
     }
 
-    /// Writes to.
+    /// Whether an interrupted export can go on with it.
+    #[must_use]
+    pub fn can_go_on(&self) -> bool {
+        self.keep && with(&self.path, ".partial.state").exists()
+    }
+
+    /// The name it gets.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
@@ -210,8 +216,7 @@ impl Whole {
 
 impl Drop for Whole {
     fn drop(&mut self) {
-        let noted = with(&self.path, ".partial.state");
-        if !self.done && !(self.keep && noted.exists()) {
+        if !self.done && !self.can_go_on() {
             let _ = std::fs::remove_file(&self.partial);
         }
     }

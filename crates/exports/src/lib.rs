@@ -8,6 +8,7 @@
 //! | [`json`] | one JSON document with a summary; JSON lines |
 //! | [`xlsx`] | typed cells, frozen header, totals as formulas |
 //! | `parquet` | feature `parquet`: decimal128, zstd |
+//! | [`sort`] | sorting more rows than memory holds |
 //! | [`file`] | a file that appears under its name only when it is whole; going on after an interruption |
 //!
 //! Nothing here knows what is exported. Architecture invariant: no engine, no store, no clock.
@@ -18,6 +19,7 @@ pub mod file;
 pub mod json;
 #[cfg(feature = "parquet")]
 pub mod parquet;
+pub mod sort;
 mod text;
 pub mod xlsx;
 

@@ -101,7 +101,7 @@ impl Xlsx {
         let suffix = if self.part > 1 { format!(" ({})", self.part) } else { String::new() };
         let most = 31 - suffix.chars().count();
         let name: String = self.name.chars().take(most).collect();
-        let sheet = self.book.add_worksheet_with_constant_memory();
+        let sheet = self.book.add_worksheet_with_constant_memory()?;
         sheet.set_name(format!("{name}{suffix}"))?;
         sheet.set_freeze_panes(1, 0)?;
         for (at, column) in (0u16..).zip(&self.columns) {
