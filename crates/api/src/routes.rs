@@ -9,6 +9,7 @@ mod customers;
 mod deliveries;
 mod documents;
 pub(crate) mod events;
+mod exports;
 mod grants;
 pub(crate) mod incidents;
 mod invoices;
@@ -39,6 +40,7 @@ pub(crate) fn register(routes: &mut Routes) {
     documents::register(routes);
     grants::register(routes);
     runs::register(routes);
+    exports::register(routes);
     alerts::register(routes);
     webhooks::register(routes);
     deliveries::register(routes);

@@ -114,7 +114,9 @@ impl Wanted {
         if let (Some(from), Some(to)) = (self.from, self.to)
             && to <= from
         {
-            return Err(EngineError::refused(format!("the range is empty: {to} is not after {from}")));
+            return Err(EngineError::refused(format!(
+                "the range is empty: {to} is not after {from}"
+            )));
         }
         if self.event_type.is_some() && self.what != What::Events {
             return Err(EngineError::refused("only events have a type (--type)"));
@@ -210,11 +212,7 @@ impl Engine {
     ///
     /// # Errors
     /// When what is wanted contradicts itself or the place is none.
-    pub async fn export(
-        &self,
-        wanted: Wanted,
-        place: Option<&str>,
-    ) -> Result<Export, EngineError> {
+    pub async fn export(&self, wanted: Wanted, place: Option<&str>) -> Result<Export, EngineError> {
         wanted.check()?;
         let mut heads = self.store.heads(&self.tenant).await?;
         let mark: Option<Mark> = match place {
@@ -291,11 +289,8 @@ impl Export {
         };
         let time = |at: Option<Timestamp>| text(at.map(|at| at.to_string()));
         let customer = self.wanted.customer.as_ref().map(ToString::to_string);
-        let period = format!(
-            "{{\"start\":{},\"end\":{}}}",
-            time(self.wanted.from),
-            time(self.wanted.to)
-        );
+        let period =
+            format!("{{\"start\":{},\"end\":{}}}", time(self.wanted.from), time(self.wanted.to));
         Some(Document {
             head: vec![
                 ("customer_id", text(customer)),
@@ -387,7 +382,13 @@ pub async fn write_out(
     loop {
         match export.next().await {
             Ok(Some(chunk)) => {
-                let place = export.place()?;
+                let place = match export.place() {
+                    Ok(place) => place,
+                    Err(error) => {
+                        failure = Some(error);
+                        break;
+                    }
+                };
                 // The writer has failed: its error is the one to report.
                 if send.send((chunk, place)).await.is_err() {
                     break;
@@ -404,13 +405,18 @@ pub async fn write_out(
     let stopped = |error| EngineError::refused(format!("writing stopped: {error}"));
     let (rows, sink) = writer.await.map_err(stopped)??;
     if let Some(error) = failure {
+        // A sink may block while it lets go of what it holds.
+        let _ = tokio::task::spawn_blocking(move || drop(sink)).await;
         return Err(error);
     }
     if !end {
         return Ok((rows, Some(sink)));
     }
-    let summary = export.summary(rows)?;
-    let ended = tokio::task::spawn_blocking(move || sink.finish(&summary)).await;
-    ended.map_err(stopped)??;
+    let summary = export.summary(rows);
+    let ended = tokio::task::spawn_blocking(move || match summary {
+        Ok(summary) => Ok(sink.finish(&summary)?),
+        Err(error) => Err(error),
+    });
+    ended.await.map_err(stopped)??;
     Ok((rows, None))
 }

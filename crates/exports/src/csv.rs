@@ -3,10 +3,7 @@
 //! by the program itself and stay as they are: none of them can begin a formula but a negative
 //! number, which is one.
 
-use std::{
-    borrow::Cow,
-    io::Write,
-};
+use std::{borrow::Cow, io::Write};
 
 use crate::{Cell, Column, ExportError, Sink, text};
 

@@ -80,7 +80,10 @@ impl Whole {
     /// When the file exists and `force` is not given, or it cannot be made.
     pub fn create(path: &Path, force: bool, keep: bool) -> Result<Self, ExportError> {
         if !force && path.exists() {
-            return Err(failed(path, "exists already; name another file, or give --force to replace it"));
+            return Err(failed(
+                path,
+                "exists already; name another file, or give --force to replace it",
+            ));
         }
         if path.is_dir() {
             return Err(failed(path, "is a directory; end it with / to have files named in it"));
@@ -179,7 +182,8 @@ impl Whole {
                 sha256: hex::encode(inner.hash.clone().finalize()),
             }
         };
-        let (noted, new) = (with(&self.path, ".partial.state"), with(&self.path, ".partial.state.new"));
+        let (noted, new) =
+            (with(&self.path, ".partial.state"), with(&self.path, ".partial.state.new"));
         let text = serde_json::to_string(&state).map_err(|error| failed(&noted, error))?;
         let write = || {
             let mut file = File::create(&new)?;

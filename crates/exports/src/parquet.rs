@@ -57,12 +57,12 @@ impl Builder {
     fn new(data: &DataType) -> Result<Self, ExportError> {
         Ok(match data {
             DataType::Int64 => Self::Integer(Int64Builder::with_capacity(BATCH)),
-            DataType::Decimal128(..) => Self::Decimal(
-                Decimal128Builder::with_capacity(BATCH).with_data_type(data.clone()),
-            ),
-            DataType::Timestamp(..) => Self::Time(
-                TimestampMicrosecondBuilder::with_capacity(BATCH).with_timezone("UTC"),
-            ),
+            DataType::Decimal128(..) => {
+                Self::Decimal(Decimal128Builder::with_capacity(BATCH).with_data_type(data.clone()))
+            }
+            DataType::Timestamp(..) => {
+                Self::Time(TimestampMicrosecondBuilder::with_capacity(BATCH).with_timezone("UTC"))
+            }
             DataType::Date32 => Self::Date(Date32Builder::with_capacity(BATCH)),
             _ => Self::Text(StringBuilder::with_capacity(BATCH, BATCH * 16)),
         })

@@ -62,11 +62,8 @@ impl<T: Ord + Serialize + DeserializeOwned> Sorter<T> {
     /// When a temporary file cannot be read.
     pub fn sorted(mut self) -> Result<Sorted<T>, ExportError> {
         self.rows.sort();
-        let mut sorted = Sorted {
-            memory: self.rows.into_iter(),
-            runs: self.runs,
-            heads: BinaryHeap::new(),
-        };
+        let mut sorted =
+            Sorted { memory: self.rows.into_iter(), runs: self.runs, heads: BinaryHeap::new() };
         for run in 0..=sorted.runs.len() {
             sorted.refill(run)?;
         }

@@ -99,7 +99,9 @@ mod tests {
 
     #[test]
     fn leap_days_and_ends_of_centuries_are_right() {
-        for text in ["2024-02-29T23:59:59.999999Z", "1900-03-01T00:00:00Z", "2000-02-29T12:00:00.5Z"] {
+        for text in
+            ["2024-02-29T23:59:59.999999Z", "1900-03-01T00:00:00Z", "2000-02-29T12:00:00.5Z"]
+        {
             assert_eq!(shown(text.parse().unwrap()), text);
         }
     }

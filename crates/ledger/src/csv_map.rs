@@ -290,9 +290,8 @@ pub fn read_exported(header: &[String], row: &[String]) -> Result<Event, Reject>
     }
     let mut cells: BTreeMap<&str, &str> =
         header.iter().map(String::as_str).zip(row.iter().map(String::as_str)).collect();
-    let known = |name: &&str| {
-        PLACE.contains(name) || FIELDS.contains(name) || *name == "properties"
-    };
+    let known =
+        |name: &&str| PLACE.contains(name) || FIELDS.contains(name) || *name == "properties";
     if let Some(other) = cells.keys().find(|name| !known(name)) {
         return Err(Reject::field(*other, "is no column of exported events"));
     }
@@ -322,8 +321,7 @@ pub fn read_exported(header: &[String], row: &[String]) -> Result<Event, Reject>
         subject: own("subject"),
         resource: own("resource"),
         user: own("user"),
-        correction: correction
-            .map(|(kind, target)| Correction { kind, target: target.to_owned() }),
+        correction: correction.map(|(kind, target)| Correction { kind, target: target.to_owned() }),
         properties: crate::decode::properties("properties", map)?,
     };
     check_limits(&event)?;

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args as ClapArgs, ValueEnum};
 use counterfoil_engine::exports::Layout;
 use counterfoil_exports::Format;
-use counterfoil_types::{CustomerId, MeterKey, Timestamp, TimeError, Zone};
+use counterfoil_types::{CustomerId, MeterKey, TimeError, Timestamp, Zone};
 
 #[derive(Debug, ClapArgs)]
 pub(crate) struct Export {

@@ -214,7 +214,8 @@ async fn month(
     };
     let month: Month = month.parse()?;
     let first = month.first();
-    let next = first.last_of_month().tomorrow().map_err(|error| CliError::asked(error.to_string()))?;
+    let next =
+        first.last_of_month().tomorrow().map_err(|error| CliError::asked(error.to_string()))?;
     let utc = counterfoil_types::Zone::utc();
     let instant = |day: jiff::civil::Date| utc.instant(day.at(0, 0, 0, 0));
     let (start, end) = (instant(first)?, instant(next)?);

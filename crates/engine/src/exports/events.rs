@@ -70,7 +70,8 @@ impl Events {
                 continue;
             }
             let customer = wanted.customer.as_ref();
-            let rows = engine.rows(head.lane, self.position, head.position, customer, CHUNK).await?;
+            let rows =
+                engine.rows(head.lane, self.position, head.position, customer, CHUNK).await?;
             let (Some(first), Some(last)) = (rows.first(), rows.last()) else {
                 (self.lane, self.position) = (self.lane + 1, 0);
                 continue;
@@ -80,7 +81,10 @@ impl Events {
             self.position = last;
             let fitting = rows.into_iter().filter(|row| {
                 wanted.holds(row.time())
-                    && wanted.event_type.as_ref().is_none_or(|wanted| *wanted == row.event.event_type)
+                    && wanted
+                        .event_type
+                        .as_ref()
+                        .is_none_or(|wanted| *wanted == row.event.event_type)
             });
             let rows = fitting.map(|row| {
                 let standing = match fates.get(&row.position) {

@@ -71,7 +71,8 @@ impl Pages {
         wanted: &Wanted,
     ) -> Result<Option<Vec<Invoice>>, EngineError> {
         let tenant = &engine.tenant.id;
-        let filter = InvoiceFilter { customer: wanted.customer.clone(), ..InvoiceFilter::default() };
+        let filter =
+            InvoiceFilter { customer: wanted.customer.clone(), ..InvoiceFilter::default() };
         let page = engine.store.invoices(tenant, &filter, self.after, PAGE).await?;
         let Some(last) = page.last() else { return Ok(None) };
         self.after = Some((last.due_cycle_at, last.id));

@@ -67,10 +67,13 @@ pub(super) struct Usage {
 impl Usage {
     pub(super) async fn of(engine: &Engine, wanted: &Wanted) -> Result<Self, EngineError> {
         let (Some(from), Some(to)) = (wanted.from, wanted.to) else {
-            return Err(EngineError::refused("an export of usage needs a range: give --from and --to"));
+            return Err(EngineError::refused(
+                "an export of usage needs a range: give --from and --to",
+            ));
         };
         let books = engine.recent_books().await?;
-        if let Some(meter) = wanted.meter.as_ref().filter(|key| !books.meters().contains_key(*key)) {
+        if let Some(meter) = wanted.meter.as_ref().filter(|key| !books.meters().contains_key(*key))
+        {
             return Err(EngineError::not_found("meter", meter, "; see the list of meters"));
         }
         Ok(Self { books, period: Period::new(from, to), after: None, done: false })
@@ -124,7 +127,8 @@ impl Usage {
             .iter()
             .copied()
             .filter(|meter| {
-                whole.events(&meter.key) > 0 || whole.total(meter).is_ok_and(|total| !total.is_zero())
+                whole.events(&meter.key) > 0
+                    || whole.total(meter).is_ok_and(|total| !total.is_zero())
             })
             .collect();
         if used.is_empty() {

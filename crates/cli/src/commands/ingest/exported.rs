@@ -91,10 +91,7 @@ pub(super) fn document(
 /// Reads an exported Parquet file.
 #[cfg(not(feature = "parquet"))]
 pub(super) fn parquet(source: Source, _batches: &mut Batches<'_>) -> Result<(), CliError> {
-    Err(CliError::file(
-        &source.name,
-        counterfoil_exports::ExportError::NotBuilt("parquet"),
-    ))
+    Err(CliError::file(&source.name, counterfoil_exports::ExportError::NotBuilt("parquet")))
 }
 
 #[cfg(feature = "parquet")]
