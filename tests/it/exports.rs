@@ -185,7 +185,7 @@ fn invoices_of_a_ledger_that_was_read_back_are_the_same() {
     let lines: String = (0..200)
         .map(|number| {
             format!(
-                "{{\"id\":\"{number}\",\"source\":\"gate\",\"customer\":\"acme\",\"type\":\"api.request\",\"time\":\"2026-10-{:02}T00:00:00.25Z\",\"quantity\":\"{}.5\"}}\n",
+                "{{\"id\":\"{number}\",\"source\":\"gate\",\"customer\":\"acme\",\"type\":\"api.call\",\"time\":\"2026-10-{:02}T00:00:00.25Z\",\"quantity\":\"{}.5\"}}\n",
                 number % 28 + 1,
                 number * 700
             )
@@ -360,7 +360,7 @@ fn usage_records_have_the_columns_and_costs_that_sum_to_the_bill() {
     let lines: String = (1..=31)
         .map(|day| {
             format!(
-                "{{\"id\":\"{day}\",\"source\":\"gate\",\"customer\":\"acme\",\"type\":\"api.request\",\"time\":\"2026-10-{day:02}T10:00:00Z\",\"quantity\":{},\"properties\":{{\"endpoint\":\"/users\"}}}}\n",
+                "{{\"id\":\"{day}\",\"source\":\"gate\",\"customer\":\"acme\",\"type\":\"api.call\",\"time\":\"2026-10-{day:02}T10:00:00Z\",\"quantity\":{},\"properties\":{{\"endpoint\":\"/users\"}}}}\n",
                 day * 10_000
             )
         })
@@ -374,12 +374,12 @@ fn usage_records_have_the_columns_and_costs_that_sum_to_the_bill() {
     let mut rows = csv.lines();
     assert_eq!(rows.next(), Some("timestamp,service,quantity,unit_cost,total_cost,metadata"));
     let first = rows.next().expect("a row");
-    assert!(first.starts_with("2026-10-31 10:00:00,api.request,310000,0."), "{first}");
+    assert!(first.starts_with("2026-10-31 10:00:00,api.call,310000,0."), "{first}");
     assert!(first.ends_with("\"{\"\"endpoint\"\":\"\"/users\"\"}\""), "{first}");
     let json =
         place.ok(&["export", "events", "--layout", "usage-records", "--format", "json"]).json();
     assert_eq!(json["summary"]["total_events"], 31);
-    assert_eq!(json["summary"]["services"], json!(["api.request"]));
+    assert_eq!(json["summary"]["services"], json!(["api.call"]));
     assert_eq!(json["usage_records"][0]["timestamp"], "2026-10-31T10:00:00Z");
     assert!(json["usage_records"][0]["quantity"].is_number());
     let usage = place.json(&["usage", "acme", "--at", "2026-10-15T00:00:00Z"]);
@@ -415,8 +415,8 @@ fn others_read_the_workbook_and_the_csv() {
     let place = Place::at(NOW);
     let file = place.file(
         "given.jsonl",
-        r#"{"id":"=1+1","source":"s","customer":"acme","type":"api.request","time":"2026-10-20T00:00:00.125Z","quantity":"12.5"}
-{"id":"2","source":"s","customer":"acme","type":"api.request","time":"2026-10-20T10:00:00Z","quantity":"1234567890.1234567"}
+        r#"{"id":"=1+1","source":"s","customer":"acme","type":"api.call","time":"2026-10-20T00:00:00.125Z","quantity":"12.5"}
+{"id":"2","source":"s","customer":"acme","type":"api.call","time":"2026-10-20T10:00:00Z","quantity":"1234567890.1234567"}
 "#,
     );
     place.ok(&["ingest", &file]);
