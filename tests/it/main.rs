@@ -11,6 +11,7 @@ mod crash;
 mod deliver;
 mod documents;
 mod exactly;
+mod exports;
 mod finance;
 mod formats;
 mod harness;

@@ -41,6 +41,7 @@ const ENGINE: &[&str] = &[
     "analytics",
     "alerting",
     "documents",
+    "exports",
     "store",
 ];
 
@@ -55,6 +56,7 @@ const RULES: &[Rule] = &[
     Rule { name: "analytics", uses: Some(&["types"]), never: PURE },
     Rule { name: "alerting", uses: Some(&["types", "analytics"]), never: PURE },
     Rule { name: "documents", uses: Some(&["types", "rating", "invoicing"]), never: PURE },
+    Rule { name: "exports", uses: Some(&["types"]), never: PURE },
     Rule { name: "store", uses: Some(STAGES), never: &["sqlx", "rusqlite", "axum"] },
     Rule { name: "store-sqlite", uses: Some(STAGES_AND_STORE), never: &["axum"] },
     Rule { name: "store-postgres", uses: Some(STAGES_AND_STORE), never: &["axum"] },
@@ -85,6 +87,7 @@ const RULES: &[Rule] = &[
             "invoicing",
             "alerting",
             "documents",
+            "exports",
             "store",
             "engine",
             "delivery",

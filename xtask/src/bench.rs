@@ -3,6 +3,7 @@
 //! in the same run; nothing here gates a test.
 
 mod alerts;
+mod export;
 mod figure;
 mod http;
 mod http_ingest;
@@ -29,6 +30,7 @@ pub(crate) fn run(name: &str, rest: &[&str]) -> Outcome<String> {
     match name {
         "http-ingest" => http_ingest::run(size.unwrap_or(1_000_000)),
         "alerts" => alerts::run(size.unwrap_or(100_000)),
+        "export" => export::run(size.unwrap_or(1_000_000)),
         "outbox" => outbox::run(size.unwrap_or(20_000)),
         "pdf" => pdf::run(size.unwrap_or(1_000)),
         "quota" => quota::run(size.unwrap_or(25_000)),
@@ -57,6 +59,7 @@ pub(crate) fn run(name: &str, rest: &[&str]) -> Outcome<String> {
                 "quota",
                 "alerts",
                 "outbox",
+                "export",
             ];
             let reports: Result<Vec<String>, _> = all.iter().map(|name| run(name, rest)).collect();
             Ok(reports?.join("\n\n"))

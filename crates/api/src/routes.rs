@@ -9,6 +9,7 @@ mod customers;
 mod deliveries;
 mod documents;
 pub(crate) mod events;
+mod exports;
 mod grants;
 pub(crate) mod incidents;
 mod invoices;
@@ -41,6 +42,7 @@ pub(crate) fn register(routes: &mut Routes) {
     grants::register(routes);
     runs::register(routes);
     reports::register(routes);
+    exports::register(routes);
     alerts::register(routes);
     webhooks::register(routes);
     deliveries::register(routes);

@@ -5,6 +5,7 @@ mod archive;
 mod contract;
 mod delivery;
 mod document;
+mod export;
 mod jobs;
 mod money;
 mod report;
@@ -22,6 +23,7 @@ pub(crate) use archive::{Archive, ArchiveFormat, Days, Recover};
 pub(crate) use contract::{Clock, CustomerAdd, Late, Subscription, When};
 pub(crate) use delivery::{Deliver, Mail, Outbox, Webhook};
 pub(crate) use document::{Branding, Written};
+pub(crate) use export::{Export, ExportKind, FileFormat};
 pub(crate) use jobs::{Jobs, Worker};
 pub(crate) use money::{CreditNote, Dunning, Grant, Payment};
 pub(crate) use report::Report;
@@ -73,7 +75,7 @@ pub(crate) enum Command {
     /// From nothing to explained invoices, on a shipped sample month.
     #[command(after_help = "Example:\n  counterfoil quickstart --data-dir demo")]
     Quickstart,
-    /// Append usage events from files: JSON Lines, CloudEvents, CSV; plain or gzip.
+    /// Append usage events from files: JSON Lines, CloudEvents, CSV (plain or gzip), and exports.
     #[command(
         after_help = "Examples:\n  counterfoil ingest usage.jsonl.gz\n  cat events.jsonl | counterfoil ingest -\n  counterfoil ingest trace.csv --map trace-mapping.toml --backfill"
     )]
@@ -163,6 +165,11 @@ pub(crate) enum Command {
         after_help = "Examples:\n  counterfoil report revenue --by customer --from 2026-10 --to 2026-12\n  counterfoil report ageing --csv\n  counterfoil report reconciliation --from 2026-10 --to 2026-10"
     )]
     Report(Report),
+    /// Write events, invoice lines, invoices, usage or a month to files.
+    #[command(
+        after_help = "Examples:\n  counterfoil export events --from 2026-10-01 --to 2026-11-01 > events.csv\n  counterfoil export events --format parquet --output exports/\n  counterfoil export usage --from 2026-10-01 --to 2026-11-01 --format xlsx\n  counterfoil export month --month 2026-10 --format xlsx\n  counterfoil export events --layout usage-records --format json --customer acme"
+    )]
+    Export(Export),
     /// Project what was ingested into aggregates. Several may run at once and share the lanes.
     #[command(after_help = "Example:\n  counterfoil project --holder worker-1")]
     Project {
@@ -277,6 +284,10 @@ pub(crate) enum Format {
     Jsonl,
     /// Comma-separated values with a header line.
     Csv,
+    /// An exported JSON document.
+    Json,
+    /// An exported Parquet file.
+    Parquet,
 }
 
 #[derive(Debug, ClapArgs)]

@@ -11,6 +11,7 @@ pub(crate) mod deliver;
 mod distribute;
 mod doctor;
 mod document;
+mod export;
 mod grant;
 mod ingest;
 mod invoice;
@@ -183,6 +184,7 @@ async fn with_store(
         }
         Command::Backtest(backtest) => backtest::run(engine, &backtest, out).await,
         Command::Report(report) => report::run(engine, &report, out).await,
+        Command::Export(export) => export::run(engine, &export, out).await,
         Command::Project { holder, lease } => project::run(engine, holder, lease, out).await,
         Command::Rebuild { check } => rebuild::run(engine, check, out).await,
         Command::Verify => rebuild::verify(engine, out).await,

@@ -1,6 +1,7 @@
 //! What can go wrong at the command line.
 
 use counterfoil_engine::EngineError;
+use counterfoil_exports::ExportError;
 use counterfoil_ledger::csv_map::MappingError;
 use counterfoil_store::StoreError;
 use thiserror::Error;
@@ -39,6 +40,18 @@ impl CliError {
     /// Something wrong with what was asked for.
     pub(crate) fn asked(why: impl Into<String>) -> Self {
         Self::Asked(why.into())
+    }
+}
+
+impl From<ExportError> for CliError {
+    fn from(error: ExportError) -> Self {
+        match error {
+            // A closed pipe must stay recognizable.
+            ExportError::Io(error) if error.kind() == std::io::ErrorKind::BrokenPipe => {
+                Self::Io(error)
+            }
+            other => Self::Engine(EngineError::Export(other)),
+        }
     }
 }
 

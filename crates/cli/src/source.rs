@@ -4,7 +4,7 @@
 use std::{
     fs::File,
     io::{self, BufRead, BufReader, Read},
-    path::Path,
+    path::{Path, PathBuf},
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -42,6 +42,8 @@ pub(crate) struct Source {
     pub(crate) read: Arc<AtomicU64>,
     /// Its format.
     pub(crate) format: Format,
+    /// The file, if it is one.
+    pub(crate) path: Option<PathBuf>,
     /// The text, unpacked.
     pub(crate) reader: Box<dyn BufRead + Send>,
 }
@@ -55,7 +57,8 @@ impl Source {
         }
         let file = File::open(path).map_err(|error| CliError::file(&name, error))?;
         let size = file.metadata().ok().map(|metadata| metadata.len());
-        Self::of(name, size, file, format)
+        let source = Self::of(name, size, file, format)?;
+        Ok(Self { path: Some(path.to_owned()), ..source })
     }
 
     /// A source out of memory.
@@ -83,12 +86,21 @@ impl Source {
             Some(format) => format,
             None => guess(&name, reader.fill_buf().map_err(|error| CliError::file(&name, error))?),
         };
-        Ok(Self { name, size, read, format, reader })
+        Ok(Self { name, size, read, format, path: None, reader })
     }
 }
 
 fn guess(name: &str, head: &[u8]) -> Format {
     let stem = name.strip_suffix(".gz").unwrap_or(name);
+    if head.starts_with(b"PAR1") {
+        return Format::Parquet;
+    }
+    // An exported document names what it is first, however it is laid out.
+    let beginning: Vec<u8> =
+        head.iter().copied().filter(|byte| !byte.is_ascii_whitespace()).take(10).collect();
+    if beginning == b"{\"export\":" {
+        return Format::Json;
+    }
     let first = head.iter().find(|byte| !byte.is_ascii_whitespace());
     match first {
         Some(b'{' | b'[') => Format::Jsonl,

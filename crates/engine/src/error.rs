@@ -72,6 +72,9 @@ pub enum EngineError {
     /// A document was not made.
     #[error(transparent)]
     Document(#[from] counterfoil_documents::DocumentError),
+    /// An export was not written.
+    #[error(transparent)]
+    Export(#[from] counterfoil_exports::ExportError),
     /// JSON could not be written.
     #[error("cannot write JSON: {0}")]
     Json(#[from] serde_json::Error),

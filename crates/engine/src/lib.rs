@@ -26,6 +26,7 @@
 //! | [`stripe`] | usage that Stripe is to hear of, each unit once |
 //! | [`unbilled`] | accepted but not billed, and why |
 //! | [`reports`] | the reports of finance |
+//! | [`exports`] | events, lines, invoices, usage as rows for files |
 //! | [`jobs`] | the scheduler: what is due is done, once, whoever crashes |
 //! | [`archive`] | the content of old rows into files and back |
 //! | [`recovery`] | a store that lies behind its anchor bills nothing |
@@ -50,6 +51,7 @@ pub mod draft;
 pub mod entitlements;
 pub mod error;
 pub mod events;
+pub mod exports;
 pub mod grants;
 pub mod ingest;
 pub mod interim;

@@ -101,7 +101,8 @@ impl Month {
     }
 
     /// Its first day.
-    pub(crate) fn first(&self) -> jiff::civil::Date {
+    #[must_use]
+    pub fn first(&self) -> jiff::civil::Date {
         self.first
     }
 

@@ -268,6 +268,66 @@ const FIELDS: [&str; 12] = [
     "reverses", "amends",
 ];
 
+/// What an exported row says about its place in the ledger it comes from.
+const PLACE: [&str; 4] = ["lane", "position", "recorded_at", "standing"];
+
+/// Whether a header is that of exported events.
+#[must_use]
+pub fn is_exported(header: &[String]) -> bool {
+    let has = |name: &str| header.iter().any(|column| column == name);
+    PLACE.into_iter().all(has) && FIELDS.into_iter().all(has) && has("properties")
+}
+
+/// Reads a row of exported events: nothing is trimmed, properties are a JSON object. Cells must have
+/// been freed of what protects spreadsheets.
+///
+/// # Errors
+/// Names the column that is wrong.
+pub fn read_exported(header: &[String], row: &[String]) -> Result<Event, Reject> {
+    if row.len() != header.len() {
+        let why = format!("the row has {} cells, the header {} columns", row.len(), header.len());
+        return Err(Reject::Malformed(why));
+    }
+    let mut cells: BTreeMap<&str, &str> =
+        header.iter().map(String::as_str).zip(row.iter().map(String::as_str)).collect();
+    let known =
+        |name: &&str| PLACE.contains(name) || FIELDS.contains(name) || *name == "properties";
+    if let Some(other) = cells.keys().find(|name| !known(name)) {
+        return Err(Reject::field(*other, "is no column of exported events"));
+    }
+    let mut take = |name: &str| cells.remove(name).filter(|cell| !cell.is_empty());
+    let correction = match (take("reverses"), take("amends")) {
+        (Some(_), Some(_)) => {
+            return Err(Reject::field("reverses", "a row either reverses or amends, not both"));
+        }
+        (Some(target), None) => Some((CorrectionKind::Reverses, target)),
+        (None, Some(target)) => Some((CorrectionKind::Amends, target)),
+        (None, None) => None,
+    };
+    let map: crate::decode::RawMap<'_> = serde_json::from_str(take("properties").unwrap_or("{}"))
+        .map_err(|error| Reject::field("properties", error))?;
+    let time = take("time").ok_or(Reject::Missing("time"))?;
+    let quantity = take("quantity").ok_or(Reject::Missing("quantity"))?;
+    let mut own = |name: &str| take(name).map(str::to_owned);
+    let event = Event {
+        id: own("id").ok_or(Reject::Missing("id"))?,
+        source: own("source").ok_or(Reject::Missing("source"))?,
+        customer: CustomerId::new(own("customer").ok_or(Reject::Missing("customer"))?)
+            .map_err(|error| Reject::field("customer", error))?,
+        event_type: own("type").ok_or(Reject::Missing("type"))?,
+        time: Some(time.parse().map_err(|error| Reject::field("time", error))?),
+        quantity: quantity.parse().map_err(|error| Reject::field("quantity", error))?,
+        unit: own("unit"),
+        subject: own("subject"),
+        resource: own("resource"),
+        user: own("user"),
+        correction: correction.map(|(kind, target)| Correction { kind, target: target.to_owned() }),
+        properties: crate::decode::properties("properties", map)?,
+    };
+    check_limits(&event)?;
+    Ok(event)
+}
+
 /// Refuses a row with more cells than the header has columns: a comma too many shifts its values.
 fn check_width(columns: usize, row: &[String]) -> Result<(), Reject> {
     if row.len() > columns {

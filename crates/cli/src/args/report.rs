@@ -49,6 +49,13 @@ pub(crate) struct Report {
     /// Print CSV instead of a table.
     #[arg(long, conflicts_with = "json")]
     pub(crate) csv: bool,
+    /// Write a file of this format instead.
+    #[arg(long, value_enum, conflicts_with_all = ["json", "csv"])]
+    pub(crate) format: Option<super::FileFormat>,
+    /// The file; - is standard output [default: standard output for text, else a file named by
+    /// itself].
+    #[arg(long, value_name = "PATH", requires = "format")]
+    pub(crate) output: Option<std::path::PathBuf>,
 }
 
 impl Report {

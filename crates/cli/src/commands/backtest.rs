@@ -2,6 +2,8 @@
 
 use counterfoil_engine::{Engine, run::Month};
 
+use counterfoil_exports::{Cell, csv};
+
 use super::Verdict;
 use crate::{args::Backtest, error::CliError, output::Out};
 
@@ -15,21 +17,20 @@ pub(super) async fn run(
     let result = engine.backtest(&book, &from, &to).await?;
     out.value(&result)?;
     if args.csv {
-        let mut text =
-            String::from("customer,subscription,plan,periods,before,after,difference\r\n");
+        let mut text = b"customer,subscription,plan,periods,before,after,difference\r\n".to_vec();
         for row in &result.rows {
             let cells = [
-                super::invoice::text_cell(row.customer.as_str()),
-                super::invoice::text_cell(row.subscription.as_str()),
-                super::invoice::text_cell(row.plan.as_str()),
-                row.periods.to_string(),
-                row.before.to_plain(),
-                row.after.to_plain(),
-                row.difference.to_plain(),
+                Cell::text(row.customer.as_str()),
+                Cell::text(row.subscription.as_str()),
+                Cell::text(row.plan.as_str()),
+                Cell::Exact(row.periods.to_string().into()),
+                Cell::Exact(row.before.to_plain().into()),
+                Cell::Exact(row.after.to_plain().into()),
+                Cell::Exact(row.difference.to_plain().into()),
             ];
-            text.push_str(&String::from_utf8_lossy(&super::invoice::csv_row(cells)?));
+            csv::row(&mut text, &cells);
         }
-        out.raw(&text)?;
+        out.bytes(&text)?;
         return Ok(Verdict::unless(!result.failed.is_empty()));
     }
     out.line(format_args!(

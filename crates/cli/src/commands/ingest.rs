@@ -3,6 +3,7 @@
 //! running the same file again inserts nothing.
 
 mod decode;
+mod exported;
 mod rejects;
 
 use std::{

@@ -2,8 +2,6 @@
 
 mod export;
 
-pub(super) use export::{row as csv_row, text as text_cell};
-
 use counterfoil_engine::{Engine, EngineError};
 use counterfoil_invoicing::{Invoice, InvoiceState, TaxMode, explain, explain::explain_part};
 use counterfoil_store::InvoiceFilter;

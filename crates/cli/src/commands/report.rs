@@ -4,6 +4,7 @@ use counterfoil_engine::{
     Engine,
     reports::{Report, Table},
 };
+use counterfoil_exports::{Cell, csv};
 
 use super::Verdict;
 use crate::{args, error::CliError, output::Out};
@@ -14,6 +15,11 @@ pub(super) async fn run(
     out: &mut Out,
 ) -> Result<Verdict, CliError> {
     let report = engine.report(args.kind.into(), &args.wanted()?).await?;
+    if let Some(format) = args.format {
+        let output = args.output.as_deref();
+        super::export::report(&report, format.into(), output, engine.now(), out)?;
+        return Ok(Verdict::unless(report.wants_decision));
+    }
     out.value(&report)?;
     if args.csv {
         csv(&report.table, out)?;
@@ -25,16 +31,18 @@ pub(super) async fn run(
 
 /// A header and the rows; totals are for people, who have no spreadsheet at hand.
 fn csv(table: &Table, out: &mut Out) -> Result<(), CliError> {
-    let mut text = super::invoice::csv_row(&table.columns)?;
+    let mut text = Vec::new();
+    let names: Vec<Cell<'_>> = table.columns.iter().map(|name| Cell::text(*name)).collect();
+    csv::row(&mut text, &names);
     for row in &table.rows {
         let cells = row.iter().map(|cell| {
             let plain = cell.plain();
             // Numbers stay numbers; what somebody named must not start a formula.
-            if cell.is_text() { super::invoice::text_cell(&plain) } else { plain }
+            if cell.is_text() { Cell::text(plain) } else { Cell::Exact(plain.into()) }
         });
-        text.extend(super::invoice::csv_row(cells.collect::<Vec<_>>())?);
+        csv::row(&mut text, &cells.collect::<Vec<_>>());
     }
-    out.raw(&String::from_utf8_lossy(&text))
+    out.bytes(&text)
 }
 
 fn show(report: &Report, out: &mut Out) -> Result<(), CliError> {

@@ -41,6 +41,13 @@ struct Native<'a> {
     reverses: Option<Cow<'a, str>>,
     #[serde(borrow)]
     amends: Option<Cow<'a, str>>,
+    // An exported row: its place in the ledger it comes from, which says nothing about this one.
+    lane: Option<i64>,
+    position: Option<u64>,
+    #[serde(borrow)]
+    recorded_at: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    standing: Option<Cow<'a, str>>,
 }
 
 /// Keeps `null` apart from absent: a quantity that is `null` was meant to be one.
@@ -88,6 +95,17 @@ pub(super) fn time(text: Option<Cow<'_, str>>) -> Result<Option<Timestamp>, Reje
 
 fn build(native: Native<'_>, defaults: &Defaults) -> Result<Event, Reject> {
     let own = |text: Option<Cow<'_, str>>| text.map(Cow::into_owned);
+    let exported = [
+        native.lane.is_some(),
+        native.position.is_some(),
+        native.recorded_at.is_some(),
+        native.standing.is_some(),
+    ];
+    if exported.contains(&true) && exported.contains(&false) {
+        return Err(Reject::Malformed(
+            "`lane`, `position`, `recorded_at` and `standing` stand together in an exported row, or not at all".to_owned(),
+        ));
+    }
     Ok(Event {
         id: own(native.id).ok_or(Reject::Missing("id"))?,
         source: own(native.source)

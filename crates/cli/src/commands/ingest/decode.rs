@@ -6,14 +6,15 @@ use counterfoil_engine::{
     Engine,
     ingest::{IngestOptions, Prepared},
 };
+use counterfoil_exports::csv::unescape;
 use counterfoil_ledger::{
     Event, Reject,
-    csv_map::{Mapping, check_native_header, read_native},
+    csv_map::{Mapping, check_native_header, is_exported, read_exported, read_native},
     decode::{Defaults, decode_json},
 };
 use tokio::sync::mpsc;
 
-use super::Decoded;
+use super::{Decoded, exported};
 use crate::{
     args::Format,
     error::CliError,
@@ -35,7 +36,7 @@ pub(crate) fn read_mapping(path: &Path) -> Result<Mapping, CliError> {
 }
 
 /// Collects decoded events and hands them on batch by batch.
-struct Batches<'a> {
+pub(super) struct Batches<'a> {
     engine: &'a Engine,
     options: IngestOptions,
     size: usize,
@@ -45,7 +46,7 @@ struct Batches<'a> {
 
 impl Batches<'_> {
     /// Takes an event or a refusal; false when nobody listens any more.
-    fn push(&mut self, line: u64, text: String, event: Result<Event, Reject>) -> bool {
+    pub(super) fn push(&mut self, line: u64, text: String, event: Result<Event, Reject>) -> bool {
         let prepared = match event {
             Ok(event) => self.engine.prepare(event, self.options, self.engine.now()),
             Err(reject) => Prepared::Refused(reject),
@@ -80,6 +81,8 @@ impl Decoder {
         match source.format {
             Format::Jsonl => self.read_lines(source, &mut batches)?,
             Format::Csv => self.read_rows(source, &mut batches)?,
+            Format::Json => exported::document(source, &self.defaults, &mut batches)?,
+            Format::Parquet => exported::parquet(source, &mut batches)?,
         }
         batches.flush();
         Ok(())
@@ -126,6 +129,7 @@ impl Decoder {
         if mapped.is_none() {
             check_native_header(&header)?;
         }
+        let exported = mapped.is_none() && is_exported(&header);
         for (number, row) in (1u64..).zip(rows.records()) {
             let row = match row {
                 Ok(row) => row,
@@ -141,13 +145,20 @@ impl Decoder {
             // The reader's own count stands still at CR LF; cells may hold line breaks.
             let line = row.position().map_or(0, csv::Position::line).max(number + 1);
             let text = row.iter().collect::<Vec<_>>().join(",");
-            let cells: Vec<String> = row.iter().map(str::to_owned).collect();
+            let free = |(cell, name): (&str, &String)| match name.as_str() {
+                "properties" | "quantity" => cell.to_owned(),
+                _ if exported => unescape(cell).to_owned(),
+                _ => cell.to_owned(),
+            };
+            let plain = std::iter::repeat(&name);
+            let cells: Vec<String> = row.iter().zip(header.iter().chain(plain)).map(free).collect();
             let size: usize = cells.iter().map(String::len).sum();
             let events = if size > MAX_LINE {
                 Err(Reject::TooLarge { what: "row", size, max: MAX_LINE })
             } else {
                 match &mapped {
                     Some(reader) => reader.read(number, &cells),
+                    None if exported => read_exported(&header, &cells).map(|event| vec![event]),
                     None => read_native(&header, &cells, self.defaults.source.as_deref())
                         .map(|event| vec![event]),
                 }
