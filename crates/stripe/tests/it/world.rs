@@ -2,7 +2,7 @@
 
 #![cfg(test)]
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, net::SocketAddr, sync::Arc, time::Duration};
 
 use counterfoil_catalog::PriceBook;
 use counterfoil_delivery::{Guard, Relay, RelayOptions, Report, WebSender};
@@ -120,6 +120,13 @@ impl World {
         world.customer("ann", "2026-10-01").await;
         world.customer("bob", "2026-10-01").await;
         world
+    }
+
+    /// The same, but for the Stripe it talks to, which lies behind a proxy as well.
+    pub(crate) async fn at(self, server: SocketAddr, path: &str, key: &str) -> Self {
+        let proxy = Proxy::before(server).await;
+        let base = format!("http://{}{path}", proxy.address);
+        Self { client: client(&base, key), proxy, base, ..self }
     }
 
     pub(crate) fn later(&self, seconds: i64) {
