@@ -8,6 +8,7 @@ use std::{
     net::{SocketAddr, TcpStream},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
+    sync::atomic::{AtomicU32, Ordering},
     time::Duration,
 };
 
@@ -17,8 +18,7 @@ use counterfoil_engine::{
     payments::Payment,
 };
 use counterfoil_invoicing::{
-    Customer, Grant, GrantKind, GrantUnit, Invoice, Subscription, TaxRate,
-    credit_note::CreditScope,
+    Customer, Grant, GrantKind, GrantUnit, Invoice, Subscription, TaxRate, credit_note::CreditScope,
 };
 use counterfoil_store::{
     Commit, DeliveryState, Write,
@@ -49,6 +49,7 @@ fn python() -> PathBuf {
 struct Real {
     child: Child,
     address: SocketAddr,
+    accounts: AtomicU32,
 }
 
 impl Drop for Real {
@@ -72,12 +73,20 @@ impl Real {
         let address = format!("127.0.0.1:{}", line.trim()).parse().unwrap();
         for _ in 0..600 {
             if TcpStream::connect(address).is_ok() {
-                return Self { child, address };
+                return Self { child, address, accounts: AtomicU32::new(0) };
             }
             assert!(child.try_wait().unwrap().is_none(), "the server ended at once");
             std::thread::sleep(Duration::from_millis(50));
         }
         panic!("the server does not listen");
+    }
+
+    /// The world with an account of its own there, a year ago: the server has the clock of this
+    /// machine, and no invoice there may seem older than ours.
+    async fn account(&self, world: World) -> World {
+        let number = self.accounts.fetch_add(1, Ordering::Relaxed);
+        world.clock.set(at("2025-10-05T10:00:00Z"));
+        world.at(self.address, &format!("/worlds/account-{number}/"), KEY).await
     }
 }
 
@@ -86,7 +95,7 @@ const BOOK: &str = r#"
 name = "BOOK"
 version = "1"
 currency = "CURRENCY"
-effective_from = "2026-01-01"
+effective_from = "2025-01-01"
 [[meter]]
 key = "CURRENCY_calls"
 event_type = "call"
@@ -106,7 +115,7 @@ billing = "arrears"
 key = "calls"
 meter = "CURRENCY_calls"
 model = "per_unit"
-unit_price = "-7"
+unit_price = "7"
 "#;
 
 fn money(text: &str, currency: Currency) -> Money {
@@ -130,7 +139,7 @@ async fn billed(world: &World, code: &str) -> Invoice {
         id(&name),
         name.as_str(),
         "p".parse().unwrap(),
-        "2026-10-01".parse().unwrap(),
+        "2025-10-01".parse().unwrap(),
     );
     world.engine.start_subscription(&subscription).await.unwrap();
     let grant = Grant {
@@ -141,24 +150,23 @@ async fn billed(world: &World, code: &str) -> Invoice {
         unit: GrantUnit::Currency(currency),
         amount: "50".parse().unwrap(),
         priority: 0,
-        from: at("2026-10-01T00:00:00Z"),
+        from: at("2025-10-01T00:00:00Z"),
         expires: None,
         renewal: None,
         renews: None,
     };
     world.engine.grant(&grant).await.unwrap();
-    world.ingest(&name, &format!("{name}-1"), "10", "2026-10-05T09:00:00Z").await;
+    world.ingest(&name, &format!("{name}-1"), "10", "2025-10-05T09:00:00Z").await;
     let link = Link::new(Mode::Invoices, "n".to_owned());
     let theirs = setup::customer(&world.client, world.tenant(), &link, &customer).await.unwrap();
     let mut commit = Commit::of(link.kept().unwrap());
     let key = format!("{}{name}", stripe::CUSTOMERS);
     commit.writes.push(Write::Set { key, value: Some(theirs) });
-    // The others of this world are not at Stripe.
     world.engine.commit(&commit).await.unwrap();
-    world.clock.set(at("2026-11-02T10:00:00Z"));
-    let all = world.bill("2026-10").await;
+    world.clock.set(at("2025-11-02T10:00:00Z"));
+    let all = world.bill("2025-10").await;
     let ours = all.into_iter().find(|one| one.body.customer == id(&name)).unwrap();
-    // 1000 − 70, less a tenth: 837. 50 are prepaid; 19 % of what is left after that: see the body.
+    // 1070 less a tenth, of which 50 are prepaid, and tax.
     assert!(ours.body.lines.iter().any(|line| line.amount.exact().is_negative()));
     assert!(!ours.body.taxes.is_empty() && !ours.body.credit().unwrap().is_zero());
     ours
@@ -181,7 +189,7 @@ fn units(amount: Money) -> i64 {
     i64::try_from(amount.minor_units()).unwrap() * factor
 }
 
-/// Bob and Ann are not known at Stripe: what is theirs is parked and in nobody's way.
+/// Delivers all there is; nothing is parked.
 async fn settle(world: &World) {
     for _ in 0..12 {
         world.deliver().await;
@@ -191,7 +199,7 @@ async fn settle(world: &World) {
         world.later(3_600);
     }
     let parked = world.deliveries(DeliveryState::Parked).await;
-    assert_eq!(parked.len(), 2, "{parked:?}");
+    assert!(parked.is_empty(), "{parked:?}");
 }
 
 /// F16: whatever step is cut before or after its effect, and whoever is killed in between, there is
@@ -200,12 +208,10 @@ async fn settle(world: &World) {
 async fn a_real_server_has_one_invoice_whatever_step_is_cut() {
     let real = Real::start();
     let steps = ["POST /invoices", "POST /invoiceitems", "POST /finalize"];
-    for (round, step) in steps.into_iter().enumerate() {
+    for step in steps {
         for cut in [Cut::Before, Cut::After] {
             on_both(async |world: World| {
-                // Each its own account.
-                let path = format!("/worlds/w{round}-{cut:?}-{:p}/", &raw const world);
-                let world = world.at(real.address, &path, KEY).await;
+                let world = real.account(world).await;
                 let ours = billed(&world, "EUR").await;
                 world.proxy.cut(step, cut);
                 let report = world.deliver().await;
@@ -230,17 +236,21 @@ async fn a_real_server_follows_in_every_kind_of_currency() {
     let real = Real::start();
     for code in ["USD", "JPY", "KWD", "ISK"] {
         on_both(async |world: World| {
-            let path = format!("/worlds/{code}-{:p}/", &raw const world);
-            let world = world.at(real.address, &path, KEY).await;
+            let world = real.account(world).await;
             let ours = billed(&world, code).await;
             settle(&world).await;
             let total = units(ours.body.total);
             assert_eq!(stands(&there(&world).await[0]), ("open", total, total), "{code}");
             let currency = ours.body.currency;
+            // A part of it need not end in a whole ten of thousandths, which is all Stripe takes.
+            let scope = match code {
+                "KWD" => CreditScope::Full,
+                _ => CreditScope::Amount(money("100", currency)),
+            };
             let credit = CreditRequest {
                 id: "cn-1".to_owned(),
                 invoice: ours.id,
-                scope: CreditScope::Amount(money("100", currency)),
+                scope,
                 reason: "an outage".to_owned(),
                 paid_back: PaidBack::Balance,
                 corrects: Vec::new(),
@@ -251,6 +261,10 @@ async fn a_real_server_follows_in_every_kind_of_currency() {
             let open = open.unwrap();
             assert!(open.exact() < ours.body.total.exact(), "{note:?}");
             let found = there(&world).await;
+            assert_eq!(stands(&found[0]).2, units(open), "{code}");
+            if open.is_zero() {
+                return;
+            }
             assert_eq!(stands(&found[0]), ("open", total, units(open)), "{code}");
             let payment = Payment {
                 id: "bank-1".to_owned(),
@@ -258,7 +272,7 @@ async fn a_real_server_follows_in_every_kind_of_currency() {
                 amount: open,
                 invoices: vec![ours.id],
                 method: None,
-                received_at: at("2026-11-03T00:00:00Z"),
+                received_at: at("2025-11-03T00:00:00Z"),
             };
             world.engine.record_payment(&payment).await.unwrap();
             settle(&world).await;
@@ -275,14 +289,13 @@ async fn a_real_server_follows_in_every_kind_of_currency() {
 async fn a_real_server_voids_what_is_voided_here() {
     let real = Real::start();
     on_both(async |world: World| {
-        let path = format!("/worlds/void-{:p}/", &raw const world);
-        let world = world.at(real.address, &path, KEY).await;
+        let world = real.account(world).await;
         let ours = billed(&world, "EUR").await;
         settle(&world).await;
         world.engine.void_invoice(&ours.id, "a mistake").await.unwrap();
         world.proxy.cut("POST /void", Cut::After);
-        world.deliver().await;
-        assert!(world.proxy.is_done());
+        let report = world.deliver().await;
+        assert!(world.proxy.is_done(), "{report:?}");
         world.later(3_600);
         settle(&world).await;
         let found = there(&world).await;

@@ -100,7 +100,7 @@ pub(crate) async fn on_both<F: Future<Output = ()>>(test: impl Fn(World) -> F) {
 pub(crate) fn client(base: &str, key: &str) -> Arc<Client> {
     let options = ClientOptions {
         base: base.to_owned(),
-        timeout: Duration::from_millis(1_500),
+        timeout: Duration::from_millis(2_500),
         ..ClientOptions::new(key)
     };
     Arc::new(Client::new(options).unwrap())
