@@ -22,6 +22,7 @@ mod real_trace;
 mod reports;
 mod sdks;
 mod service;
+mod stripe;
 mod tidy;
 mod traces;
 mod vectors;
