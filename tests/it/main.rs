@@ -23,6 +23,7 @@ mod real_trace;
 mod reports;
 mod sdks;
 mod service;
+mod stripe;
 mod tidy;
 mod traces;
 mod vectors;

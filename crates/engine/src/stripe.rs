@@ -57,6 +57,15 @@ pub struct Queued {
     pub failed: Vec<(CustomerId, String)>,
 }
 
+/// How all usage stands.
+#[derive(Clone, Debug, Default)]
+pub struct Standings {
+    /// What is known.
+    pub found: Vec<Standing>,
+    /// Customers whose usage could not be read, and why.
+    pub failed: Vec<(CustomerId, String)>,
+}
+
 /// Meters of one customer, and where each goes.
 type Targets = BTreeMap<MeterKey, (Address, u8)>;
 
@@ -128,18 +137,20 @@ impl Engine {
     /// `since` or are open.
     ///
     /// # Errors
-    /// As the store has them, and when the usage of a customer cannot be read.
-    pub async fn stripe_standings(&self, since: Timestamp) -> Result<Vec<Standing>, EngineError> {
+    /// As the store has them. A customer whose usage cannot be read is listed as failed.
+    pub async fn stripe_standings(&self, since: Timestamp) -> Result<Standings, EngineError> {
         let Some(link) = self.stripe_link().await?.filter(|link| link.mode.pushes_usage()) else {
-            return Ok(Vec::new());
+            return Ok(Standings::default());
         };
         let books = self.books().await?;
         let mut known = self.watermarks().await?;
-        let mut found = Vec::new();
+        let mut standings = Standings::default();
         for (customer, targets) in self.stripe_targets(&link).await? {
-            found.extend(
-                self.standings_of(&books, &link, &customer, &targets, &mut known, false).await?,
-            );
+            match self.standings_of(&books, &link, &customer, &targets, &mut known, false).await {
+                Ok(found) => standings.found.extend(found),
+                Err(EngineError::Store(error)) => return Err(error.into()),
+                Err(error) => standings.failed.push((customer, error.to_string())),
+            }
         }
         // Periods that are over and were pushed before.
         let over = known.into_values().filter(|pushed| pushed.period.end > since);
@@ -150,11 +161,23 @@ impl Engine {
                 continue;
             };
             let Some(meter) = books.meters().get(&pushed.meter) else { continue };
-            let usage = self.usage(&pushed.customer, pushed.period, &[meter]).await?;
-            let total = rounded(&usage.total(meter)?, decimals)?;
-            found.push(Standing { address, total, pushed });
+            match self.total_of(&pushed, meter, decimals).await {
+                Ok(total) => standings.found.push(Standing { address, total, pushed }),
+                Err(EngineError::Store(error)) => return Err(error.into()),
+                Err(error) => standings.failed.push((pushed.customer, error.to_string())),
+            }
         }
-        Ok(found)
+        Ok(standings)
+    }
+
+    async fn total_of(
+        &self,
+        pushed: &Pushed,
+        meter: &Meter,
+        decimals: u8,
+    ) -> Result<Quantity, EngineError> {
+        let usage = self.usage(&pushed.customer, pushed.period, &[meter]).await?;
+        rounded(&usage.total(meter)?, decimals)
     }
 
     async fn watermarks(&self) -> Result<HashMap<String, Pushed>, EngineError> {

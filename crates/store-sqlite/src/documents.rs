@@ -393,13 +393,23 @@ impl DocumentStore for SqliteStore {
         prefix: &str,
     ) -> Result<Vec<(String, String)>, StoreError> {
         let rows = sqlx::query(
-            "SELECT s.key, s.value FROM setting s JOIN tenant t ON t.number = s.tenant WHERE t.id = ?1 AND substr(s.key, 1, length(?2)) = ?2 ORDER BY s.key",
+            "SELECT s.key, s.value FROM setting s JOIN tenant t ON t.number = s.tenant WHERE t.id = ?1 AND s.key >= ?2 AND substr(s.key, 1, length(?2)) = ?2 AND s.key < coalesce(?3, x'ff') ORDER BY s.key",
         )
         .bind(tenant.as_str())
         .bind(prefix)
+        .bind(after_all_with(prefix))
         .fetch_all(&self.read)
         .await
         .map_err(store_error)?;
         rows.iter().map(|row| Ok((get(row, 0)?, get(row, 1)?))).collect()
     }
+}
+
+/// The first text behind all that begin so, by bytes as SQLite orders them, where it is text: so a
+/// prefix is a range of the primary key.
+fn after_all_with(prefix: &str) -> Option<String> {
+    let mut bytes = prefix.as_bytes().to_vec();
+    let last = bytes.last_mut().filter(|last| **last < 0x7e)?;
+    *last += 1;
+    String::from_utf8(bytes).ok()
 }

@@ -23,7 +23,7 @@ use crate::{
 pub const INVOICE: &str = "counterfoil_invoice";
 /// Name of the tenant there.
 pub const TENANT: &str = "counterfoil_tenant";
-const LINE: &str = "counterfoil_line";
+pub(crate) const LINE: &str = "counterfoil_line";
 /// Most items of an invoice at Stripe are 250; what is beyond goes into one.
 const MOST_LINES: usize = 200;
 /// Pages of a customer's invoices that are looked through.

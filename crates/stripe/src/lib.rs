@@ -6,6 +6,7 @@
 //! | [`sender`] | effects of the outbox to Stripe |
 //! | [`usage`] | meter events and usage records; what Stripe counts |
 //! | [`invoices`] | a finalized invoice as an invoice of Stripe, and what follows it |
+//! | [`listed`] | invoices as Stripe has them |
 //! | [`setup`] | customers and meters made there on request |
 //! | [`webhook`] | what Stripe tells us: signature, and what it means |
 //!
@@ -16,6 +17,7 @@
 
 pub mod client;
 pub mod invoices;
+pub mod listed;
 pub mod sender;
 pub mod setup;
 pub mod usage;

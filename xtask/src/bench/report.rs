@@ -7,10 +7,12 @@ use counterfoil_engine::{
     ingest::IngestOptions,
     reports::{By, Kind as Report, Range, Wanted},
 };
+use counterfoil_store_postgres::testing::bare;
+use counterfoil_types::Timestamp;
 
 use super::{
     figure::{Figure, per_second},
-    month::{Backend, EventStream, Kind, Month, runtime},
+    month::{Backend, EventStream, Kind, Month, OCTOBER, runtime},
     usage_read::peak,
 };
 use crate::Outcome;
@@ -45,7 +47,7 @@ async fn measure(count: u64) -> Outcome<String> {
     let Backend::Postgres(store) = &month.store else {
         return Err("this is measured on PostgreSQL".into());
     };
-    sqlx::raw_sql("ANALYZE").execute(store.pool()).await?;
+    bare::analyze(store).await?;
     let wanted = Wanted {
         range: Range::parse(Some("2026-10"), Some("2026-10"))?,
         by: Some(By::Customer),
@@ -59,15 +61,9 @@ async fn measure(count: u64) -> Outcome<String> {
         ours.push(start.elapsed());
         rows = report.table.rows.len();
         let start = Instant::now();
-        let found = sqlx::query(
-            "SELECT customer, type, SUM(quantity)::text, COUNT(*) FROM ledger_event WHERE time >= $1 AND time < $2 GROUP BY customer, type",
-        )
-        .bind(super::month::OCTOBER)
-        .bind(super::month::OCTOBER + 31 * 86_400_000_000)
-        .fetch_all(store.pool())
-        .await?;
+        let from = Timestamp::from_micros(OCTOBER);
+        sums = bare::sums(store, from, from.plus_micros(31 * 86_400_000_000)).await?;
         raw.push(start.elapsed());
-        sums = found.len();
     }
     if rows < sums {
         return Err(format!("the report has {rows} rows, the raw events {sums} groups").into());

@@ -1,19 +1,22 @@
 //! `stripe`: what goes to Stripe, what is called what, and whether both agree. Also its two jobs.
 
+mod compare;
+
 use std::sync::Arc;
 
 use counterfoil_engine::{
     Engine, EngineError,
     jobs::{Job, job},
-    stripe::hold::{Difference, Reconciled},
+    stripe::hold::Difference,
 };
 use counterfoil_store::{
     Commit, Write,
     stripe::{self, Link, MeterLink, Mode},
 };
-use counterfoil_stripe::{Client, setup, usage::counted};
-use counterfoil_types::{CustomerId, Random, timestamp::DAY_MICROS};
+use counterfoil_stripe::{Client, setup};
+use counterfoil_types::{CustomerId, Random};
 
+use self::compare::compare;
 use super::Verdict;
 use crate::{
     args::{Stripe, StripeMap, StripeMode},
@@ -51,13 +54,17 @@ pub(crate) fn jobs(client: Arc<Client>) -> Vec<Arc<dyn Job>> {
             })
         },
     );
-    let reconcile = job(
-        "stripe-reconcile",
-        "Compares what Stripe counts with what we count.",
-        "30 5 * * *",
+    let before = Arc::clone(&client);
+    let held = job(
+        "stripe-before-finalizing",
+        "Compares with Stripe what was signed off, where a difference is to hold it.",
+        "*/5 * * * *",
         move |turn| {
-            let client = Arc::clone(&client);
+            let client = Arc::clone(&before);
             Box::pin(async move {
+                if !turn.engine.stripe_is_asked_for().await? {
+                    return Ok(turn.told("no run waits for it".to_owned()));
+                }
                 let found = compare(&turn.engine, &client, LOOK_BACK).await?;
                 turn.did(found.compared);
                 let says =
@@ -67,35 +74,27 @@ pub(crate) fn jobs(client: Arc<Client>) -> Vec<Arc<dyn Job>> {
             })
         },
     );
-    vec![push, reconcile]
-}
-
-/// Asks Stripe for each total.
-async fn compare(engine: &Engine, client: &Client, days: i64) -> Result<Reconciled, EngineError> {
-    let at = engine.now();
-    let since = at.plus_micros(-days * DAY_MICROS);
-    let mut found = Reconciled { at, compared: 0, differing: 0, differences: Vec::new() };
-    for standing in engine.stripe_standings(since).await? {
-        let theirs =
-            counted(client, &standing.address, standing.pushed.period).await.map_err(|error| {
-                EngineError::Refused(format!("Stripe was asked for a total: {error}"))
-            })?;
-        found.compared += 1;
-        if theirs == standing.total.exact() {
-            continue;
-        }
-        found.differing += 1;
-        found.differences.push(Difference {
-            customer: standing.pushed.customer,
-            meter: Some(standing.pushed.meter),
-            invoice: None,
-            period: standing.pushed.period,
-            ours: standing.total.to_string(),
-            queued: standing.pushed.total.to_string(),
-            theirs: theirs.to_string(),
-        });
-    }
-    Ok(found)
+    let reconcile = job(
+        "stripe-reconcile",
+        "Compares what Stripe counts with what we count.",
+        "30 5 * * *",
+        move |turn| {
+            let client = Arc::clone(&client);
+            Box::pin(async move {
+                let found = compare(&turn.engine, &client, LOOK_BACK).await?;
+                turn.did(found.compared);
+                let says = format!(
+                    "{} compared, {} differ, {} customers could not be",
+                    found.compared,
+                    found.differing,
+                    found.failed.len()
+                );
+                turn.engine.keep_reconciled(found).await?;
+                Ok(turn.told(says))
+            })
+        },
+    );
+    vec![push, held, reconcile]
 }
 
 pub(super) async fn run(
@@ -151,20 +150,26 @@ pub(super) async fn run(
             let row = |difference: &Difference| {
                 vec![
                     difference.customer.to_string(),
-                    difference.meter.as_ref().map(ToString::to_string).unwrap_or_default(),
+                    match (&difference.meter, &difference.invoice) {
+                        (Some(meter), _) => meter.to_string(),
+                        (None, invoice) => invoice.clone().unwrap_or_default(),
+                    },
                     difference.period.to_string(),
                     difference.ours.clone(),
                     difference.queued.clone(),
                     difference.theirs.clone(),
                 ]
             };
-            let head = ["customer", "meter", "period", "ours", "queued", "Stripe"];
+            let head = ["customer", "meter or invoice", "period", "ours", "queued", "Stripe"];
             out.table(&head, found.differences.iter().map(row).collect(), &[3, 4, 5])?;
             out.line(format_args!(
-                "{} totals compared, {} differ",
+                "{} totals and invoices compared, {} differ",
                 found.compared, found.differing
             ))?;
-            let differs = found.differing > 0;
+            for (customer, why) in &found.failed {
+                out.line(format_args!("customer {customer} was not compared: {why}"))?;
+            }
+            let differs = !found.agrees();
             engine.keep_reconciled(found).await?;
             return Ok(Verdict::unless(differs));
         }

@@ -53,3 +53,57 @@ fn what_the_schema_does_not_say_is_noticed() {
     example["data"]["customer"] = Value::from(7);
     assert!(data_problems("alert.warning", &example["data"]).len() > 1);
 }
+
+/// Literals that look like kinds of effects and are none: facts of the journal, names of usage, and
+/// what only the sender to Stripe hears.
+const NO_EFFECTS: [&str; 7] = [
+    "api.request",
+    "balance.used",
+    "invoice.finalized",
+    "ledger.archived",
+    "quota.reset",
+    "stripe.usage",
+    "thing.happened",
+];
+
+/// Kinds are written as literals where they are emitted; each of them is described.
+#[test]
+fn every_kind_in_the_code_is_in_the_schema() {
+    let root = schema();
+    let described = root["properties"]["type"]["enum"].as_array().unwrap();
+    let crates = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let mut folders = vec![];
+    for one in ["api", "delivery", "engine", "cli", "store"] {
+        folders.push(crates.join(one).join("src"));
+    }
+    let mut undescribed = BTreeSet::new();
+    let mut seen = 0;
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+                continue;
+            }
+            let text = std::fs::read_to_string(&path).unwrap_or_default();
+            let shipped = text.split("#[cfg(test)]\nmod ").next().unwrap_or_default();
+            for (told, _) in shipped.match_indices("told(").chain(shipped.match_indices("kind")) {
+                // The first literal after it, where it follows at once.
+                let rest: String = shipped[told..].chars().take(120).collect();
+                let Some(literal) = rest.split('"').nth(1) else { continue };
+                let is_kind = literal.contains('.')
+                    && literal.bytes().all(|b| b.is_ascii_lowercase() || b".\x5f".contains(&b));
+                // Fronts of kinds end with the dot.
+                if !is_kind || literal.ends_with('.') || NO_EFFECTS.contains(&literal) {
+                    continue;
+                }
+                seen += 1;
+                if !described.contains(&Value::from(literal)) {
+                    undescribed.insert(literal.to_owned());
+                }
+            }
+        }
+    }
+    assert!(seen > 25, "only {seen} kinds were found");
+    assert_eq!(undescribed, BTreeSet::new());
+}

@@ -127,3 +127,33 @@ pub async fn sum(
     .map_err(store_error)?;
     Ok(rows.len())
 }
+
+/// The raw events of a stretch of time summed by customer and type, the baseline of the report's
+/// benchmark; answers with the number of groups.
+///
+/// # Errors
+/// As the server has them.
+pub async fn sums(
+    store: &PostgresStore,
+    from: Timestamp,
+    to: Timestamp,
+) -> Result<usize, StoreError> {
+    let rows = sqlx::query(
+        "SELECT customer, type, SUM(quantity)::text, COUNT(*) FROM ledger_event WHERE time >= $1 AND time < $2 GROUP BY customer, type",
+    )
+    .bind(from.micros())
+    .bind(to.micros())
+    .fetch_all(store.pool())
+    .await
+    .map_err(store_error)?;
+    Ok(rows.len())
+}
+
+/// Brings the planner's figures up to date, as the server does by itself after a while.
+///
+/// # Errors
+/// As the server has them.
+pub async fn analyze(store: &PostgresStore) -> Result<(), StoreError> {
+    sqlx::query("ANALYZE").execute(store.pool()).await.map_err(store_error)?;
+    Ok(())
+}

@@ -8,6 +8,7 @@
 //! | `usage` | usage arrives once, whatever fails |
 //! | `push` | what is queued: faults of the store, races, late usage |
 //! | `invoices` | one invoice, one charge |
+//! | `real` | invoices at a stateful server that others wrote: currencies, tax, credits, kills |
 //! | `reconcile` | what Stripe counts, setup |
 
 #![cfg(test)]
@@ -15,6 +16,7 @@
 mod invoices;
 mod proxy;
 mod push;
+mod real;
 mod reconcile;
 mod server;
 mod usage;

@@ -104,6 +104,7 @@ async fn stragglers_count_in_their_period() {
         assert_eq!(world.server.used("cus_ann", "calls"), Exact::parse("14").unwrap());
         let standings = world.engine.stripe_standings(october).await.unwrap();
         let calls = standings
+            .found
             .iter()
             .find(|s| s.pushed.period.start == october && s.pushed.meter.as_str() == "calls");
         let calls = calls.unwrap();

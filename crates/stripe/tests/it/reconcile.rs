@@ -20,8 +20,8 @@ async fn totals_at_stripe_are_held_against_ours() {
         let compare = async || {
             let mut differing = Vec::new();
             let standings = world.engine.stripe_standings(world.clock.now()).await.unwrap();
-            assert_eq!(standings.len(), 4);
-            for standing in standings {
+            assert_eq!((standings.found.len(), standings.failed.len()), (4, 0));
+            for standing in standings.found {
                 let period = standing.pushed.period;
                 let theirs = counted(&world.client, &standing.address, period).await.unwrap();
                 if theirs != standing.total.exact() {
@@ -67,16 +67,33 @@ async fn a_difference_holds_a_run() {
             queued: "6".to_owned(),
             theirs: "5".to_owned(),
         };
-        let mut found = Reconciled {
-            at: world.clock.now(),
-            compared: 4,
-            differing: 1,
-            differences: vec![difference],
-        };
+        let mut found = Reconciled::begun(world.clock.now());
+        found.compared = 4;
+        engine.keep_reconciled(found.clone()).await.unwrap();
+        assert!(!engine.stripe_is_asked_for().await.unwrap());
+        // Those beyond the ones that are kept count as well.
+        for _ in 0..300 {
+            found.differs(difference.clone());
+        }
         engine.keep_reconciled(found.clone()).await.unwrap();
         let held = engine.finalize_run(run.clone(), &options, &|_| {}).await.unwrap_err();
-        assert!(held.to_string().contains("1 of 4"), "{held}");
-        (found.differing, found.differences) = (0, Vec::new());
+        assert!(held.to_string().contains("300 of 4"), "{held}");
+        assert!(held.to_string().contains("--hold false"), "{held}");
+        let kept = engine.reconciled().await.unwrap().unwrap();
+        assert_eq!((kept.differences.len(), kept.differing, kept.over), (200, 300, 300));
+        let mut found = Reconciled::begun(world.clock.now());
+        found.failed.push((id("bob"), "no answer".to_owned()));
+        engine.keep_reconciled(found.clone()).await.unwrap();
+        let held = engine.finalize_run(run.clone(), &options, &|_| {}).await.unwrap_err();
+        assert!(held.to_string().contains("1 customers could not"), "{held}");
+        found.failed.clear();
+        // An hour before it was signed off is too long ago.
+        found.at = found.at.plus_micros(-3_600_000_000);
+        engine.keep_reconciled(found.clone()).await.unwrap();
+        assert!(engine.stripe_is_asked_for().await.unwrap());
+        let held = engine.finalize_run(run.clone(), &options, &|_| {}).await.unwrap_err();
+        assert!(held.to_string().contains("stripe-before-finalizing"), "{held}");
+        found.at = world.clock.now();
         engine.keep_reconciled(found).await.unwrap();
         engine.finalize_run(run, &options, &|_| {}).await.unwrap();
     })

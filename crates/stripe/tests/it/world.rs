@@ -2,7 +2,7 @@
 
 #![cfg(test)]
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, net::SocketAddr, sync::Arc, time::Duration};
 
 use counterfoil_catalog::PriceBook;
 use counterfoil_delivery::{Guard, Relay, RelayOptions, Report, WebSender};
@@ -100,7 +100,7 @@ pub(crate) async fn on_both<F: Future<Output = ()>>(test: impl Fn(World) -> F) {
 pub(crate) fn client(base: &str, key: &str) -> Arc<Client> {
     let options = ClientOptions {
         base: base.to_owned(),
-        timeout: Duration::from_millis(1_500),
+        timeout: Duration::from_millis(2_500),
         ..ClientOptions::new(key)
     };
     Arc::new(Client::new(options).unwrap())
@@ -120,6 +120,13 @@ impl World {
         world.customer("ann", "2026-10-01").await;
         world.customer("bob", "2026-10-01").await;
         world
+    }
+
+    /// The same, but for the Stripe it talks to, which lies behind a proxy as well.
+    pub(crate) async fn at(self, server: SocketAddr, path: &str, key: &str) -> Self {
+        let proxy = Proxy::before(server).await;
+        let base = format!("http://{}{path}", proxy.address);
+        Self { client: client(&base, key), proxy, base, ..self }
     }
 
     pub(crate) fn later(&self, seconds: i64) {

@@ -273,7 +273,7 @@ pub(super) fn notice(kind: &str, body: &Value) -> Words {
         ),
         "job.parked" => Words::of(
             format!("Job {} was parked", text("job")),
-            "It failed too often and is left alone until somebody looks: counterfoil jobs list",
+            "It failed too often and is left alone until somebody looks: counterfoil jobs parked",
         ),
         "webhook.disabled" => Words::of(
             format!("Web hook endpoint {} was switched off", text("endpoint")),
