@@ -360,4 +360,43 @@ mod tests {
             assert_eq!(found, Err(SignatureError::Malformed), "{header:?}");
         }
     }
+
+    /// Refunds, disputes and payments in currencies without decimals, with three, and in those that
+    /// Stripe has in another unit.
+    #[test]
+    fn amounts_come_in_the_unit_of_their_currency() {
+        for (currency, units, expected) in [
+            ("usd", 1_234, "12.34"),
+            ("jpy", 500, "500"),
+            ("kwd", 1_230, "1.230"),
+            ("isk", 50_000, "500"),
+            ("mga", 12, "12.00"),
+        ] {
+            let object = serde_json::json!({"id": "x_1", "amount": units, "amount_paid": units,
+                "currency": currency, "status": "succeeded", "charge": "ch_1", "invoice": "in_1",
+                "payment": {"type": "payment_intent", "payment_intent": "pi_1"}});
+            let mut lost = object.clone();
+            lost["status"] = "lost".into();
+            let mut own = object.clone();
+            own["status"] = "paid".into();
+            let read = |kind: &str, object: &Value| {
+                let event = serde_json::json!({"id": "evt_1", "type": kind, "created": 7,
+                    "data": {"object": object}});
+                read(event.to_string().as_bytes(), "home").unwrap().news
+            };
+            let News::Refunded(refunds) = read("refund.created", &object) else { panic!() };
+            let News::Disputed { lost: Some(lost), .. } = read("charge.dispute.closed", &lost)
+            else {
+                panic!()
+            };
+            let News::Collected { amount, .. } = read("invoice_payment.paid", &own) else {
+                panic!()
+            };
+            let wanted = counterfoil_types::Exact::parse(expected).unwrap();
+            for found in [refunds[0].amount, lost.amount, amount] {
+                assert_eq!(found.exact(), wanted, "{currency}");
+                assert_eq!(found.currency().code(), currency.to_ascii_uppercase());
+            }
+        }
+    }
 }

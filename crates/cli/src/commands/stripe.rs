@@ -196,16 +196,27 @@ async fn status(engine: &Engine, out: &mut Out) -> Result<(), CliError> {
     let meters = stripe::meters(store, tenant).await.map_err(asked)?;
     let items = stripe::items(store, tenant).await.map_err(asked)?.len();
     let last = engine.reconciled().await?;
+    let parked = stripe::money::parked(store, tenant).await.map_err(asked)?;
     out.value(&serde_json::json!({
         "mode": link.mode, "straggler_hours": link.straggler_hours, "set": link.set,
         "hold": link.hold, "days_until_due": link.days_until_due, "customers": customers,
-        "meters": meters, "items": items, "reconciled": last,
+        "meters": meters, "items": items, "reconciled": last, "parked": parked,
     }))?;
     out.line(format_args!(
         "mode {}; {customers} customers, {} meters, {items} subscription items are mapped",
         link.mode.as_str(),
         meters.len()
     ))?;
+    for back in parked {
+        out.line(format_args!(
+            "{} is parked: {} went back on {} ({}), by {}",
+            back.id,
+            back.amount,
+            back.at,
+            back.reason,
+            back.charges.join(", ")
+        ))?;
+    }
     if let Some(last) = last {
         out.line(format_args!(
             "compared on {}: {} of {} totals differ",

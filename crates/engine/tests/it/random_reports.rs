@@ -11,6 +11,7 @@ use counterfoil_invoicing::{
     credit_note::CreditScope,
 };
 use counterfoil_ledger::Event;
+use counterfoil_store::stripe::money::{Back, PaidThere};
 use counterfoil_types::{Currency, Exact, Money, Quantity, timestamp::HOUR_MICROS};
 
 use crate::{
@@ -135,7 +136,7 @@ async fn act(world: &World, random: &mut Random, number: usize) {
         invoices.into_iter().filter(|invoice| invoice.state != InvoiceState::Draft).collect();
     let invoice = (!finalized.is_empty()).then(|| random.pick(&finalized));
     let reason = "because";
-    match (random.below(11), invoice) {
+    match (random.below(13), invoice) {
         (0, _) => {
             let seats = Quantity::from(u32::try_from(random.below(6)).unwrap());
             let what = ChangeKind::Quantity { charge: "seats".to_owned(), quantity: seats };
@@ -193,6 +194,40 @@ async fn act(world: &World, random: &mut Random, number: usize) {
         (9, Some(invoice)) => {
             engine.dun().await.unwrap();
             let _ = engine.write_off(&invoice.id, reason).await;
+        }
+        // At Stripe: paid in some shape, refunded before or after that.
+        (10 | 11, Some(invoice)) => {
+            let theirs = format!("in_{number}");
+            let claimed = cents(1 + random.below(20_000));
+            let some = cents(1 + random.below(20_000));
+            let paid = PaidThere {
+                invoice: invoice.id,
+                theirs: theirs.clone(),
+                claimed,
+                collected: random.pick(&[None, Some(claimed)]),
+                at: engine.now(),
+                charges: Vec::new(),
+            };
+            let back = |part: i64| Back {
+                id: format!("re_{number}_{part}"),
+                amount: cents(part),
+                at: engine.now(),
+                charges: vec![format!("pi_{number}")],
+                reason: reason.to_owned(),
+            };
+            let parts = [back(1 + random.below(3_000)), back(3_001 + random.below(5_000))];
+            let charges = [format!("pi_{number}")];
+            for _ in 0..6 {
+                match random.below(4) {
+                    0 => engine.paid_at_stripe(&paid).await.unwrap(),
+                    1 => engine
+                        .collected_at_stripe(&theirs, "inpay_1", some, &charges)
+                        .await
+                        .unwrap(),
+                    2 => engine.given_back_at_stripe(&parts[0]).await.unwrap(),
+                    _ => engine.given_back_at_stripe(&parts[1]).await.unwrap(),
+                }
+            }
         }
         (_, Some(invoice)) => {
             let refund = cents(1 + random.below(3_000));
