@@ -12,6 +12,7 @@ use std::{
 
 use serde_json::{Value, json};
 
+use crate::exactly::{amount, exactly};
 use crate::harness::{Place, Random, finish, receipts, root};
 
 const NOW: &str = "2026-11-02T09:00:00Z";
@@ -383,13 +384,9 @@ fn usage_records_have_the_columns_and_costs_that_sum_to_the_bill() {
     assert_eq!(json["usage_records"][0]["timestamp"], "2026-10-31T10:00:00Z");
     assert!(json["usage_records"][0]["quantity"].is_number());
     let usage = place.json(&["usage", "acme", "--at", "2026-10-15T00:00:00Z"]);
-    let cost = usage[0]["cost"].to_string();
-    let total = json["summary"]["total_cost"].to_string();
-    let total: f64 = total.parse().expect("a number");
-    assert!(total > 0.0, "{json}");
-    let digits: String = cost.chars().filter(|c| c.is_ascii_digit() || *c == '.').collect();
-    let cost: f64 = digits.parse().unwrap_or_else(|_| panic!("{cost}"));
-    assert!((total * 1e6).round() as i64 == (cost * 1e6).round() as i64, "{total} {cost}");
+    let total = exactly(&json["summary"]["total_cost"].to_string());
+    assert!(total > exactly("0"), "{json}");
+    assert_eq!(total, amount(&usage[0]["cost"]), "{}", json["summary"]);
 }
 
 /// What a Python program prints.
