@@ -7,9 +7,7 @@ use std::collections::HashMap;
 
 use counterfoil_ledger::Event;
 use counterfoil_metering::{Aggregation, Measured, Measurement, Meter, measure};
-use counterfoil_types::{
-    Currency, CustomerId, Exact, MeterKey, Period, Rounding, Timestamp,
-};
+use counterfoil_types::{Currency, CustomerId, Exact, MeterKey, Period, Rounding, Timestamp};
 
 use crate::{Books, Engine, EngineError, draft::Account};
 
