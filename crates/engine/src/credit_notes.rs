@@ -26,6 +26,8 @@ pub enum PaidBack {
     Balance,
     /// It is paid out.
     Refund,
+    /// It was paid out before the note, whatever is open.
+    Gone,
 }
 
 /// A credit note to be issued.
@@ -106,7 +108,7 @@ impl Engine {
         }
     }
 
-    async fn credit_commit(
+    pub(crate) async fn credit_commit(
         &self,
         request: &CreditRequest,
         invoice: &Invoice,
@@ -124,15 +126,16 @@ impl Engine {
         let cash = total.checked_sub(prepaid)?;
         let name = postings::receivable(&invoice.id);
         let open = self.money_on(&name, currency).await?;
-        let off = Money::from_exact(
-            &cash.exact().at_most(&open.exact()).at_least(&Exact::ZERO),
-            currency,
-        )?;
+        let owed = match request.paid_back {
+            PaidBack::Gone => Exact::ZERO,
+            PaidBack::Balance | PaidBack::Refund => open.exact(),
+        };
+        let off = Money::from_exact(&cash.exact().at_most(&owed).at_least(&Exact::ZERO), currency)?;
         let rest = cash.checked_sub(off)?;
         let zero = Money::zero(currency);
         let (to_balance, refunded) = match request.paid_back {
             PaidBack::Balance => (rest, zero),
-            PaidBack::Refund => (zero, rest),
+            PaidBack::Refund | PaidBack::Gone => (zero, rest),
         };
         let note = CreditNote {
             id: request.id.clone(),

@@ -181,7 +181,7 @@ impl Engine {
         Ok(open)
     }
 
-    fn payment_commit(
+    pub(crate) fn payment_commit(
         &self,
         payment: &Payment,
         open: &[OpenInvoice],

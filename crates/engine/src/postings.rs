@@ -4,6 +4,7 @@
 //! |---|---|---|---|
 //! | `receivable/<invoice>` | still to be paid | finalized | payment, credit note, balance used, void, write-off |
 //! | `balance/<customer>/<currency>` | what the customer has in credit | overpayment, credit note, invoice below zero, void after payment | used on an invoice, refund |
+//! | `refunded/<invoice>` | what went back outside, at Stripe | refund, lost dispute | |
 //! | `grant/<grant>` | left of a grant | granted, given back | used by an invoice, expired, voided |
 //!
 //! No account may go below zero; the store refuses it, whoever races.
@@ -26,6 +27,12 @@ pub fn receivable(invoice: &InvoiceId) -> String {
 #[must_use]
 pub fn balance(customer: &CustomerId, currency: Currency) -> String {
     format!("balance/{customer}/{currency}")
+}
+
+/// The account of what went back of an invoice outside of these books.
+#[must_use]
+pub fn refunded(invoice: &InvoiceId) -> String {
+    format!("refunded/{invoice}")
 }
 
 /// The account of what is left of a grant.

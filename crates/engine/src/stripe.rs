@@ -7,7 +7,9 @@
 //!
 //! Any aggregation works: what arrives is a sum of differences, and that is the total.
 
+pub mod back;
 pub mod hold;
+pub mod paid;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 

@@ -119,6 +119,8 @@ pub enum CreditScope {
     Lines(Vec<(usize, Option<Money>)>),
     /// A value, spread over what is left of the lines.
     Amount(Money),
+    /// The same without what was prepaid: money that went back.
+    Cash(Money),
     /// Amounts of these lines as the invoice states them, with the tax that belongs to them: added
     /// where tax is added, within where prices contain it.
     Net(Vec<(usize, Money)>),
@@ -178,7 +180,12 @@ pub fn credit_lines(
     let body = &invoice.body;
     let currency = body.currency;
     let money = |exact: &Exact| Money::from_exact(exact, currency);
-    let left = left_of(invoice, earlier);
+    let mut left = left_of(invoice, earlier);
+    if matches!(scope, CreditScope::Cash(_)) {
+        for prepaid in left.iter_mut().filter_map(|line| line.parts.get_mut(1)) {
+            *prepaid = Exact::ZERO;
+        }
+    }
     let total = left.iter().fold(Exact::ZERO, |sum, line| sum.add(&line.value()));
     let check = |amount: Money| {
         let fits = amount.currency() == currency && amount.exact().is_positive();
@@ -208,7 +215,7 @@ pub fn credit_lines(
                 }
             }
         }
-        CreditScope::Amount(amount) => {
+        CreditScope::Amount(amount) | CreditScope::Cash(amount) => {
             let share = check(*amount)?;
             if share > total {
                 return Err(CreditNoteError::TooMuch {

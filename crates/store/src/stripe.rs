@@ -8,8 +8,11 @@
 //! | `stripe/meter/<meter>` | [`MeterLink`] |
 //! | `stripe/item/<meter>/<customer>` | the subscription item that usage records go to |
 //! | `stripe/pushed/<period start>/<meter>/<customer>` | [`Pushed`]: how far usage was queued |
-//! | `stripe/paid-by/<charge or payment intent>` | the invoice it paid |
 //! | `stripe/reconciled` | what the last reconciliation found |
+//!
+//! Settings about money are in [`money`].
+
+pub mod money;
 
 use counterfoil_types::{CustomerId, MeterKey, Period, Quantity, TenantId, Timestamp};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
@@ -30,8 +33,6 @@ pub const METERS: &str = "stripe/meter/";
 pub const ITEMS: &str = "stripe/item/";
 /// Front of the watermarks.
 pub const PUSHED: &str = "stripe/pushed/";
-/// Front of the settings that say which invoice a charge paid.
-pub const PAID_BY: &str = "stripe/paid-by/";
 /// Setting with the last reconciliation.
 pub const RECONCILED: &str = "stripe/reconciled";
 

@@ -1,6 +1,7 @@
 //! What Stripe tells us: its signature, and what it means for an invoice of ours. Of an event only a
 //! few fields are read, so that no version of the API is a stranger.
 
+use counterfoil_store::stripe::money::{Back, PaidThere};
 use counterfoil_types::{InvoiceId, Money, Timestamp};
 use hmac::{Hmac, KeyInit, Mac};
 use serde_json::Value;
@@ -10,7 +11,7 @@ use thiserror::Error;
 use crate::invoices::{INVOICE, TENANT, from_units};
 
 /// Front of the ids of payments that Stripe told of.
-pub const PAYMENT: &str = "stripe/";
+pub const PAYMENT: &str = counterfoil_store::stripe::money::FRONT;
 /// How far the time of a signature may be off, in seconds.
 pub const TOLERANCE: i64 = 300;
 
@@ -75,17 +76,24 @@ pub fn verify<'a>(
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum News {
     /// An invoice of ours was paid.
-    Paid {
-        /// Ours.
-        invoice: InvoiceId,
-        /// Id of the payment: the same for every message about it.
+    Paid(PaidThere),
+    /// Stripe collected something of an invoice itself; whose it is stands elsewhere.
+    Collected {
+        /// The invoice there.
+        theirs: String,
+        /// Its payment there.
         payment: String,
-        /// How much came in.
+        /// How much.
         amount: Money,
-        /// When.
-        at: Timestamp,
-        /// Charge and payment intent, by which a dispute names it.
+        /// Charge and payment intent.
         charges: Vec<String>,
+    },
+    /// Refunds that were made.
+    Refunded(Vec<Back>),
+    /// A refund that came back.
+    RefundFailed {
+        /// Its id.
+        id: String,
     },
     /// Collecting failed.
     Failed {
@@ -112,6 +120,8 @@ pub enum News {
         status: String,
         /// Why.
         reason: String,
+        /// What went back for good, where it is lost.
+        lost: Option<Back>,
     },
     /// Nothing of ours.
     Nothing,
@@ -140,9 +150,13 @@ fn instant(value: Option<&Value>) -> Option<Timestamp> {
 }
 
 fn charges(object: &Value) -> Vec<String> {
-    ["charge", "payment_intent"]
-        .into_iter()
-        .filter_map(|name| match object.get(name) {
+    ids(object, &["charge", "payment_intent"])
+}
+
+fn ids(object: &Value, names: &[&str]) -> Vec<String> {
+    names
+        .iter()
+        .filter_map(|name| match object.get(*name) {
             Some(Value::String(id)) => Some(id.clone()),
             // Expanded.
             Some(other) => text(other, "id").map(str::to_owned),
@@ -167,13 +181,80 @@ pub fn read(body: &[u8], tenant: &str) -> Result<Message, String> {
     Ok(Message { id, kind, at, news })
 }
 
+/// An amount of an object, in the unit of its currency.
+fn amount(object: &Value, units: i64) -> Result<Money, String> {
+    let currency = text(object, "currency").unwrap_or_default().to_ascii_uppercase();
+    let currency = currency.parse().map_err(|_| format!("currency {currency:?}"))?;
+    from_units(units, currency).map_err(|error| error.to_string())
+}
+
+fn units(object: &Value, name: &str) -> Option<i64> {
+    object.get(name).and_then(Value::as_i64)
+}
+
+/// A refund or a dispute as what went back.
+fn back(object: &Value, at: Timestamp, reason: String, more: Vec<String>) -> Result<Back, String> {
+    let id = text(object, "id").ok_or("it has no id")?.to_owned();
+    let amount = amount(object, units(object, "amount").ok_or("it has no amount")?)?;
+    let mut charges = charges(object);
+    charges.extend(more);
+    let at = instant(object.get("created")).unwrap_or(at);
+    Ok(Back { id, amount, at, charges, reason })
+}
+
+/// What of an invoice Stripe collected itself; `None` where the message does not say.
+fn collected(object: &Value, paid: i64) -> Option<i64> {
+    let elsewhere = object.get("paid_out_of_band").and_then(Value::as_bool);
+    if elsewhere == Some(true) {
+        return Some(0);
+    }
+    let listed = object
+        .get("payments")
+        .filter(|of| of.get("has_more").and_then(Value::as_bool) != Some(true));
+    let listed = listed.and_then(|of| of.get("data")).and_then(Value::as_array);
+    let listed = listed.filter(|all| !all.is_empty());
+    let listed = listed.map(|all| all.iter().filter_map(own_payment).map(|(sum, _)| sum).sum());
+    let off = units(object, "amount_paid_off_stripe").map(|off| paid - off);
+    // Fields that newer versions do not have.
+    let old = (elsewhere == Some(false) || !charges(object).is_empty()).then_some(paid);
+    let known = [listed, off, old].into_iter().flatten().min();
+    known.map(|known: i64| known.clamp(0, paid))
+}
+
+/// Amount and charges of an invoice's payment that Stripe collected itself.
+fn own_payment(one: &Value) -> Option<(i64, Vec<String>)> {
+    let how = one.get("payment")?;
+    let own = matches!(text(how, "type"), Some("payment_intent" | "charge"));
+    let paid = own && text(one, "status") == Some("paid");
+    Some((units(one, "amount_paid").filter(|_| paid)?, charges(how)))
+}
+
 fn meaning(kind: &str, object: &Value, tenant: &str, at: Timestamp) -> Result<News, String> {
     if kind.starts_with("charge.dispute.") {
-        return Ok(News::Disputed {
-            charges: charges(object),
-            status: text(object, "status").unwrap_or("unknown").to_owned(),
-            reason: text(object, "reason").unwrap_or("unknown").to_owned(),
+        let status = text(object, "status").unwrap_or("unknown").to_owned();
+        let reason = text(object, "reason").unwrap_or("unknown").to_owned();
+        let lost = (status == "lost").then(|| {
+            back(object, at, format!("dispute lost ({reason})"), ids(object, &["invoice"]))
         });
+        let lost = lost.transpose()?;
+        return Ok(News::Disputed { charges: charges(object), status, reason, lost });
+    }
+    match kind {
+        "refund.created" | "refund.updated" | "refund.failed" | "charge.refund.updated" => {
+            return refunded([object], at, &[]);
+        }
+        "charge.refunded" => {
+            let all = object.get("refunds").and_then(|of| of.get("data")).and_then(Value::as_array);
+            let more = ids(object, &["id", "payment_intent", "invoice"]);
+            return refunded(all.into_iter().flatten(), at, &more);
+        }
+        "invoice_payment.paid" => {
+            let Some((paid, charges)) = own_payment(object) else { return Ok(News::Nothing) };
+            let theirs = ids(object, &["invoice"]).pop().ok_or("the payment has no invoice")?;
+            let payment = text(object, "id").ok_or("the payment has no id")?.to_owned();
+            return Ok(News::Collected { theirs, payment, amount: amount(object, paid)?, charges });
+        }
+        _ => {}
     }
     let metadata = |name| object.get("metadata").and_then(|of| text(of, name));
     let ours = metadata(INVOICE).and_then(|id| id.parse().ok());
@@ -182,24 +263,26 @@ fn meaning(kind: &str, object: &Value, tenant: &str, at: Timestamp) -> Result<Ne
     };
     Ok(match kind {
         "invoice.paid" | "invoice.payment_succeeded" => {
+            let paid = units(object, "amount_paid").unwrap_or(0);
+            let own = collected(object, paid);
             // Somebody wrote it down here first, and told Stripe.
-            let elsewhere = object.get("paid_out_of_band").and_then(Value::as_bool);
-            let paid = object.get("amount_paid").and_then(Value::as_i64).unwrap_or(0);
-            if elsewhere == Some(true) || paid <= 0 {
+            if paid <= 0 || own == Some(0) {
                 return Ok(News::Nothing);
             }
-            let theirs = text(object, "id").ok_or("the invoice has no id")?;
-            let currency = text(object, "currency").unwrap_or_default().to_ascii_uppercase();
-            let currency = currency.parse().map_err(|_| format!("currency {currency:?}"))?;
-            let amount = from_units(paid, currency).map_err(|error| error.to_string())?;
+            let theirs = text(object, "id").ok_or("the invoice has no id")?.to_owned();
             let when = object.get("status_transitions").and_then(|of| of.get("paid_at"));
-            News::Paid {
+            let listed = object.get("payments").and_then(|of| of.get("data"));
+            let listed = listed.and_then(Value::as_array).into_iter().flatten();
+            let mut charges = charges(object);
+            charges.extend(listed.filter_map(own_payment).flat_map(|(_, charges)| charges));
+            News::Paid(PaidThere {
                 invoice,
-                payment: format!("{PAYMENT}{theirs}"),
-                amount,
+                theirs,
+                claimed: amount(object, paid)?,
+                collected: own.map(|own| amount(object, own)).transpose()?,
                 at: instant(when).unwrap_or(at),
-                charges: charges(object),
-            }
+                charges,
+            })
         }
         "invoice.payment_failed" => News::Failed {
             invoice,
@@ -209,6 +292,29 @@ fn meaning(kind: &str, object: &Value, tenant: &str, at: Timestamp) -> Result<Ne
         "invoice.marked_uncollectible" => News::Uncollectible { invoice },
         _ => News::Nothing,
     })
+}
+
+/// Refunds that were made; one that failed stands alone in its message.
+fn refunded<'a>(
+    all: impl IntoIterator<Item = &'a Value>,
+    at: Timestamp,
+    more: &[String],
+) -> Result<News, String> {
+    let mut made = Vec::new();
+    for one in all {
+        match text(one, "status") {
+            // Before versions that have a status there was no other.
+            Some("succeeded") | None => {
+                made.push(back(one, at, "refunded at Stripe".to_owned(), more.to_vec())?);
+            }
+            Some("failed" | "canceled") if more.is_empty() => {
+                let id = text(one, "id").ok_or("the refund has no id")?.to_owned();
+                return Ok(News::RefundFailed { id });
+            }
+            Some(_) => {}
+        }
+    }
+    Ok(News::Refunded(made))
 }
 
 #[cfg(test)]

@@ -6,8 +6,8 @@ use axum::{
     extract::State,
     http::{HeaderMap, StatusCode},
 };
-use counterfoil_engine::{Engine, EngineError, payments::Payment};
-use counterfoil_store::{Commit, Write, stripe};
+use counterfoil_engine::{Engine, EngineError};
+use counterfoil_store::{Commit, stripe::money};
 use counterfoil_stripe::webhook::{self, Message, News, SignatureError};
 use counterfoil_types::InvoiceId;
 
@@ -20,7 +20,7 @@ pub(crate) fn register(routes: &mut Routes) {
     routes
         .post("/stripe/webhook", "stripe.webhook", Scope::Public, receive)
         .says("Events from Stripe")
-        .explained("The endpoint to name at Stripe. A message is taken when its `Stripe-Signature` is not older than five minutes and made with a configured signing secret. Payments, failed attempts, voids and disputes of invoices that were pushed change ours; all else is acknowledged.")
+        .explained("The endpoint to name at Stripe. A message is taken when its `Stripe-Signature` is not older than five minutes and made with a configured signing secret. Payments, failed attempts, voids, refunds and disputes of invoices that were pushed change ours; all else is acknowledged.")
         .takes("application/json")
         .done("Taken")
         .may_fail(401, "It is not signed by Stripe, or too long ago");
@@ -56,40 +56,23 @@ async fn receive(
 
 async fn apply(engine: &Engine, message: &Message) -> Result<(), EngineError> {
     match &message.news {
-        News::Paid { invoice, payment, amount, at, charges } => {
-            let tenant = &engine.tenant().id;
-            // Told of again, maybe by another kind of event.
-            if engine.store().document(tenant, "payment", payment).await?.is_some() {
-                return Ok(());
-            }
-            let mut commit = Commit::default();
-            for charge in charges {
-                let key = format!("{}{charge}", stripe::PAID_BY);
-                commit.writes.push(Write::Set { key, value: Some(invoice.to_string()) });
-            }
-            if !commit.writes.is_empty() {
-                engine.commit(&commit).await?;
-            }
-            let customer = engine.invoice(invoice).await?.body.paid_by().clone();
-            let payment = Payment {
-                id: payment.clone(),
-                customer,
-                amount: *amount,
-                invoices: vec![*invoice],
-                method: Some("stripe".to_owned()),
-                received_at: *at,
-            };
-            match engine.record_payment(&payment).await {
-                Ok(_) => Ok(()),
-                // Two messages about it at once: one was first.
-                Err(error) => {
-                    match engine.store().document(tenant, "payment", &payment.id).await? {
-                        Some(_) => Ok(()),
-                        None => Err(error),
-                    }
-                }
-            }
+        News::Paid(paid) => engine.paid_at_stripe(paid).await,
+        News::Collected { theirs, payment, amount, charges } => {
+            engine.collected_at_stripe(theirs, payment, *amount, charges).await
         }
+        News::Refunded(refunds) => {
+            for back in refunds {
+                engine.given_back_at_stripe(back).await?;
+            }
+            Ok(())
+        }
+        News::RefundFailed { id } => match engine.refund_failed_at_stripe(id).await? {
+            Some(invoice) => {
+                let why = format!("refund {id} came back, and is booked here");
+                differs(engine, message, &invoice, &why).await
+            }
+            None => Ok(()),
+        },
         News::Failed { invoice, attempts } => {
             let about = serde_json::json!({"attempts": attempts.to_string()});
             tell(engine, message, "invoice.payment_failed", Some(invoice), about).await
@@ -104,17 +87,16 @@ async fn apply(engine: &Engine, message: &Message) -> Result<(), EngineError> {
                 outcome => outcome.map(|_| ()),
             }
         }
-        News::Disputed { charges, status, reason } => {
-            let mut invoice: Option<InvoiceId> = None;
-            for charge in charges {
-                let key = format!("{}{charge}", stripe::PAID_BY);
-                let found = stripe::setting(engine.store(), &engine.tenant().id, &key).await?;
-                invoice = invoice.or(found.and_then(|id| id.parse().ok()));
-            }
+        News::Disputed { charges, status, reason, lost } => {
+            let invoice = money::paid_by(engine.store(), &engine.tenant().id, charges).await?;
             let about = serde_json::json!({
                 "charges": charges, "status": status, "reason": reason, "event": message.kind,
             });
-            tell(engine, message, "invoice.disputed", invoice.as_ref(), about).await
+            tell(engine, message, "invoice.disputed", invoice.as_ref(), about).await?;
+            match lost {
+                Some(back) => engine.given_back_at_stripe(back).await,
+                None => Ok(()),
+            }
         }
         News::Nothing => Ok(()),
     }

@@ -21,6 +21,7 @@ mod quotas;
 #[path = "../../../delivery/tests/it/schema.rs"]
 mod schema;
 mod stripe;
+mod stripe_money;
 mod usage;
 mod wire;
 mod world;

@@ -10,7 +10,7 @@ use sha2::Sha256;
 
 use crate::{finance::billed, world::World};
 
-async fn send(world: &World, event: &Value, secret: &str, late: i64) -> u16 {
+pub(crate) async fn send(world: &World, event: &Value, secret: &str, late: i64) -> u16 {
     let body = event.to_string();
     let seconds = world.clock.now().micros() / 1_000_000 - late;
     let mut mac = Hmac::<Sha256>::new_from_slice(secret.as_bytes()).unwrap();
@@ -24,7 +24,7 @@ async fn send(world: &World, event: &Value, secret: &str, late: i64) -> u16 {
     world.send(request).await.status
 }
 
-fn event(id: &str, kind: &str, invoice: Option<&str>, more: Value) -> Value {
+pub(crate) fn event(id: &str, kind: &str, invoice: Option<&str>, more: Value) -> Value {
     let mut object = json!({
         "id": "in_1", "currency": "usd", "charge": "ch_1", "attempt_count": 2,
         "amount_paid": 100, "status_transitions": {"paid_at": 1_793_700_000},

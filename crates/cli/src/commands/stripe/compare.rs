@@ -4,9 +4,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use counterfoil_engine::{
-    Engine, EngineError,
-    payments::Payment,
-    postings,
+    Engine, EngineError, postings,
     stripe::hold::{Difference, Reconciled},
 };
 use counterfoil_invoicing::{Invoice, InvoiceState};
@@ -15,7 +13,6 @@ use counterfoil_stripe::{
     Client,
     listed::{self, Theirs},
     usage::counted,
-    webhook::PAYMENT,
 };
 use counterfoil_types::{
     CustomerId, Money, Timestamp,
@@ -172,12 +169,7 @@ async fn other(
         InvoiceState::Pending | InvoiceState::Overdue => "open",
         state => state.as_str(),
     };
-    let tenant = &engine.tenant().id;
-    let id = format!("{PAYMENT}{}", theirs.id);
-    let paid = match engine.store().document(tenant, "payment", &id).await? {
-        Some(document) => serde_json::from_value::<Payment>(document.body)?.amount,
-        None => Money::zero(invoice.body.currency),
-    };
+    let paid = engine.booked_of_stripe(&theirs.id, invoice.body.currency).await?;
     let mut pairs = vec![
         ("number", number, theirs.number.clone()),
         ("total", invoice.body.total.to_string(), theirs.total.to_string()),
