@@ -40,7 +40,8 @@ impl Engine {
     ) -> Result<(), EngineError> {
         let mut commit = Commit::of(money::collected(theirs, payment, amount)?);
         for charge in charges {
-            let known = money::paid_by(self.store(), &self.tenant.id, &[charge.clone()]).await?;
+            let known =
+                money::paid_by(self.store(), &self.tenant.id, std::slice::from_ref(charge)).await?;
             if known.is_none() {
                 commit.writes.push(names(charge, theirs.to_owned()));
             }
