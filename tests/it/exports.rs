@@ -12,6 +12,7 @@ use std::{
 
 use serde_json::{Value, json};
 
+use crate::exactly::{amount, exactly};
 use crate::harness::{Place, Random, finish, receipts, root};
 
 const NOW: &str = "2026-11-02T09:00:00Z";
@@ -383,13 +384,9 @@ fn usage_records_have_the_columns_and_costs_that_sum_to_the_bill() {
     assert_eq!(json["usage_records"][0]["timestamp"], "2026-10-31T10:00:00Z");
     assert!(json["usage_records"][0]["quantity"].is_number());
     let usage = place.json(&["usage", "acme", "--at", "2026-10-15T00:00:00Z"]);
-    let cost = usage[0]["cost"].to_string();
-    let total = json["summary"]["total_cost"].to_string();
-    let total: f64 = total.parse().expect("a number");
-    assert!(total > 0.0, "{json}");
-    let digits: String = cost.chars().filter(|c| c.is_ascii_digit() || *c == '.').collect();
-    let cost: f64 = digits.parse().unwrap_or_else(|_| panic!("{cost}"));
-    assert!((total * 1e6).round() as i64 == (cost * 1e6).round() as i64, "{total} {cost}");
+    let total = exactly(&json["summary"]["total_cost"].to_string());
+    assert!(total > exactly("0"), "{json}");
+    assert_eq!(total, amount(&usage[0]["cost"]), "{}", json["summary"]);
 }
 
 /// What a Python program prints.
@@ -416,7 +413,7 @@ fn others_read_the_workbook_and_the_csv() {
     let file = place.file(
         "given.jsonl",
         r#"{"id":"=1+1","source":"s","customer":"acme","type":"api.call","time":"2026-10-20T00:00:00.125Z","quantity":"12.5"}
-{"id":"2","source":"s","customer":"acme","type":"api.call","time":"2026-10-20T10:00:00Z","quantity":"1234567890.1234567"}
+{"id":"2","source":"s","customer":"acme","type":"api.call","time":"2026-10-20T10:00:00Z","quantity":"100.1234567890123456"}
 "#,
     );
     place.ok(&["ingest", &file]);
@@ -439,7 +436,7 @@ fn others_read_the_workbook_and_the_csv() {
     assert_eq!(seen[1], "A2");
     assert_eq!(seen[2], json!(["=1+1", "2"]));
     // What a spreadsheet would round is text.
-    assert_eq!(seen[3], json!([["float", "12.5", "n"], ["str", "1234567890.1234567", "s"]]));
+    assert_eq!(seen[3], json!([["float", "12.5", "n"], ["str", "100.1234567890123456", "s"]]));
     assert_eq!(seen[4][0], json!(["datetime", "2026-10-20 00:00:00.125000", "d"]));
     let month = place.path("month.xlsx");
     place.ok(&[

@@ -300,7 +300,7 @@ impl Engine {
     }
 }
 
-pub(crate) fn is_level(meter: &Meter) -> bool {
+fn is_level(meter: &Meter) -> bool {
     use counterfoil_metering::Aggregation::{TimeWeightedLevel, TimeWeightedSum};
     matches!(meter.aggregation, TimeWeightedSum | TimeWeightedLevel)
 }

@@ -162,7 +162,7 @@ impl Sink for Json {
         let out = &mut self.objects.buffer;
         out.push(b'{');
         for (name, value) in head {
-            let _ = write!(out, "\"{name}\":{value},\n");
+            let _ = writeln!(out, "\"{name}\":{value},");
         }
         let _ = write!(out, "\"{rows}\":[");
         Ok(())

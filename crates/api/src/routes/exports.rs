@@ -2,7 +2,13 @@
 //! ends the answer without its proper end, so that no half export is taken for a whole one; a client
 //! that goes away stops the reading.
 
-use std::io::{self, Write};
+use std::{
+    io::{self, Write},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 
 use axum::{
     body::Body,
@@ -214,18 +220,29 @@ async fn answer(engine: Engine, wanted: Wanted, format: FileFormat) -> Result<Re
         ..Options::new(export.made_at())
     };
     let (sender, receiver) = mpsc::channel(WAITING);
+    let whole = Arc::new(AtomicBool::new(false));
+    let written = Arc::clone(&whole);
     let target = io::BufWriter::with_capacity(1 << 16, Pipe(sender.clone()));
     let sink = sink(format, Box::new(target), &options)
         .map_err(|error| Problem::new("refused", error.to_string()))?;
     tokio::spawn(async move {
-        if let Err(error) = write_out(export, sink, true, 0, |_, _, _| Ok(())).await {
-            tracing::warn!(%error, "an export broke off");
-            // The body ends as an error, not as an end.
-            let _ = sender.send(Err(io::Error::other("the export broke off"))).await;
+        match write_out(export, sink, true, 0, |_, _, _| Ok(())).await {
+            Ok(_) => written.store(true, Ordering::Release),
+            Err(error) => tracing::warn!(%error, "an export broke off"),
         }
+        drop(sender);
     });
-    let pieces = futures_util::stream::unfold(receiver, |mut receiver| async move {
-        receiver.recv().await.map(|item| (item, receiver))
+    // What ends without having been written whole, whatever the reason, ends as an error.
+    let pieces = futures_util::stream::unfold(Some(receiver), move |receiver| {
+        let whole = Arc::clone(&whole);
+        async move {
+            let mut receiver = receiver?;
+            match receiver.recv().await {
+                Some(item) => Some((item, Some(receiver))),
+                None if whole.load(Ordering::Acquire) => None,
+                None => Some((Err(io::Error::other("the export broke off")), None)),
+            }
+        }
     });
     let file = format!("attachment; filename=\"{name}.{}\"", format.extension());
     let headers = [

@@ -10,6 +10,7 @@ mod bodies;
 mod document;
 mod documents;
 mod events;
+mod exports;
 mod faults;
 mod finance;
 mod jobs;

@@ -7,11 +7,9 @@ use std::collections::HashMap;
 
 use counterfoil_ledger::Event;
 use counterfoil_metering::{Aggregation, Measured, Measurement, Meter, measure};
-use counterfoil_types::{
-    Currency, CustomerId, Exact, MeterKey, Period, Rounding, Timestamp, timestamp::HOUR_MICROS,
-};
+use counterfoil_types::{Currency, CustomerId, Exact, MeterKey, Period, Rounding, Timestamp};
 
-use crate::{Books, Engine, EngineError};
+use crate::{Books, Engine, EngineError, draft::Account};
 
 /// Decimals of a cost.
 const DECIMALS: i32 = 12;
@@ -23,16 +21,22 @@ struct Priced {
     units: Exact,
 }
 
+/// A billing period of one subscription.
 struct Stretch {
-    period: Period,
     currency: Currency,
     priced: Vec<Priced>,
+}
+
+/// The billing periods that hold together, and in which stretch of time exactly these do.
+struct Looked {
+    valid: Period,
+    stretches: Vec<Stretch>,
 }
 
 /// Costs that were looked up.
 #[derive(Default)]
 pub(super) struct Costs {
-    known: HashMap<CustomerId, Vec<Stretch>>,
+    known: HashMap<CustomerId, Vec<Looked>>,
 }
 
 /// What an event costs.
@@ -55,14 +59,15 @@ impl Costs {
         at: Timestamp,
     ) -> Result<Option<Cost>, EngineError> {
         let customer = &event.customer;
-        let known = |stretches: &Vec<Stretch>| stretches.iter().any(|s| s.period.contains(at));
-        if !self.known.get(customer).is_some_and(known) {
-            let found = look_up(engine, books, customer, at).await?;
-            self.known.entry(customer.clone()).or_default().extend(found);
+        let known = self.known.entry(customer.clone()).or_default();
+        if !known.iter().any(|looked| looked.valid.contains(at)) {
+            known.push(look_up(engine, books, customer, at).await?);
         }
+        let Some(looked) = known.iter().find(|looked| looked.valid.contains(at)) else {
+            return Ok(None);
+        };
         let mut sum: Option<Cost> = None;
-        let stretches = self.known.get(customer).into_iter().flatten();
-        for stretch in stretches.filter(|stretch| stretch.period.contains(at)) {
+        for stretch in &looked.stretches {
             for priced in &stretch.priced {
                 let Some(meter) = books.meters().get(&priced.meter) else { continue };
                 let Measurement::Value { value, .. } = measure(meter, event) else { continue };
@@ -71,7 +76,12 @@ impl Costs {
                     return Ok(None);
                 }
                 let share = value.mul(&meter.factor).div(&priced.units)?.mul(&priced.cost);
-                let before = sum.map_or(Exact::ZERO, |cost| cost.amount);
+                let before = match sum {
+                    // Two currencies have no sum.
+                    Some(cost) if cost.currency != stretch.currency => return Ok(None),
+                    Some(cost) => cost.amount,
+                    None => Exact::ZERO,
+                };
                 sum = Some(Cost { amount: before.add(&share), currency: stretch.currency });
             }
         }
@@ -89,15 +99,30 @@ async fn look_up(
     books: &Books,
     customer: &CustomerId,
     at: Timestamp,
-) -> Result<Vec<Stretch>, EngineError> {
-    let subscriptions = match engine.current_usage(customer, at, None).await {
-        Ok(subscriptions) => subscriptions,
+) -> Result<Looked, EngineError> {
+    let mut valid = Period::new(Timestamp::MIN, Timestamp::MAX);
+    let whose = match engine.customer(customer).await {
+        Ok(whose) => whose,
         // Events of customers that are not known here are in the ledger all the same.
-        Err(EngineError::NotFound { what: "customer", .. }) => Vec::new(),
+        Err(EngineError::NotFound { what: "customer", .. }) => {
+            return Ok(Looked { valid, stretches: Vec::new() });
+        }
         Err(other) => return Err(other),
     };
-    let mut found = Vec::new();
-    for subscription in subscriptions {
+    // Where a subscription begins or ends, others hold than before.
+    for subscription in engine.subscriptions_of(customer).await? {
+        let cycles = Account::new(books, whose.clone(), subscription)?.cycles;
+        for edge in [Some(cycles.start()), cycles.end()].into_iter().flatten() {
+            if edge <= at {
+                valid.start = valid.start.max(edge);
+            } else {
+                valid.end = valid.end.min(edge);
+            }
+        }
+    }
+    let mut stretches = Vec::new();
+    for subscription in engine.current_usage(customer, at, None).await? {
+        valid = valid.intersect(&subscription.period);
         let mut priced: Vec<Priced> = Vec::new();
         for charge in subscription.charges {
             let cost = charge.cost.exact();
@@ -113,15 +138,7 @@ async fn look_up(
             };
             priced.push(Priced { meter: charge.meter, cost, units });
         }
-        let currency = subscription.cost.currency();
-        found.push(Stretch { period: subscription.period, currency, priced });
+        stretches.push(Stretch { currency: subscription.cost.currency(), priced });
     }
-    if found.is_empty() {
-        // Nothing holds here; the hour is enough to remember, a subscription may begin after it.
-        let start = at.bucket(HOUR_MICROS);
-        let period = Period::new(start, start.plus_micros(HOUR_MICROS));
-        let currency = "USD".parse().map_err(|_| EngineError::refused("USD is no currency"))?;
-        found.push(Stretch { period, currency, priced: Vec::new() });
-    }
-    Ok(found)
+    Ok(Looked { valid, stretches })
 }

@@ -120,43 +120,28 @@ impl Usage {
         meters: &[&Meter],
         found: &mut Vec<Day>,
     ) -> Result<(), EngineError> {
-        // Levels that last count up to now.
+        // What lies ahead is nothing yet, and levels last up to now.
         let now = engine.now_of(customer);
-        let whole = engine.usage(customer, self.period, meters).await?;
-        let used: Vec<&Meter> = meters
-            .iter()
-            .copied()
-            .filter(|meter| {
-                whole.events(&meter.key) > 0
-                    || whole.total(meter).is_ok_and(|total| !total.is_zero())
-            })
-            .collect();
-        if used.is_empty() {
+        let until = self.period.end.min(now);
+        if until <= self.period.start {
             return Ok(());
         }
-        for step in steps(self.period, Step::Day, zone)? {
-            let cut = Period::new(step.start, step.end.min(now).max(step.start));
-            let levels = |meter: &&Meter| crate::report::is_level(meter);
-            let (level, plain): (Vec<&Meter>, Vec<&Meter>) = used.iter().copied().partition(levels);
-            for (some, read) in [(plain, step), (level, cut)] {
-                if some.is_empty() || read.is_empty() {
-                    continue;
-                }
-                let usage = engine.usage(customer, read, &some).await?;
-                for meter in some {
-                    let (value, events) = (usage.total(meter)?, usage.events(&meter.key));
-                    if events > 0 || !value.is_zero() {
-                        found.push(Day {
-                            customer: customer.clone(),
-                            meter: meter.key.clone(),
-                            unit: meter.unit.clone(),
-                            day: zone.civil(step.start)?.date(),
-                            zone: zone.name().to_owned(),
-                            period: step,
-                            value,
-                            events,
-                        });
-                    }
+        let days = steps(Period::new(self.period.start, until), Step::Day, zone)?;
+        let used = engine.usage_steps(customer, &days, meters).await?;
+        for (day, usage) in days.iter().zip(used) {
+            for meter in meters {
+                let (value, events) = (usage.total(meter)?, usage.events(&meter.key));
+                if events > 0 || !value.is_zero() {
+                    found.push(Day {
+                        customer: customer.clone(),
+                        meter: meter.key.clone(),
+                        unit: meter.unit.clone(),
+                        day: zone.civil(day.start)?.date(),
+                        zone: zone.name().to_owned(),
+                        period: *day,
+                        value,
+                        events,
+                    });
                 }
             }
         }

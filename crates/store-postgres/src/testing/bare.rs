@@ -139,11 +139,11 @@ pub async fn sums(
     to: Timestamp,
 ) -> Result<usize, StoreError> {
     let rows = sqlx::query(
-        "SELECT customer, type, SUM(quantity)::text, COUNT(*) FROM ledger_event WHERE time >= $1 AND time < $2 GROUP BY customer, type",
+        "SELECT customer, type, SUM(quantity)::text, COUNT(*) FROM usage_event WHERE time >= $1 AND time < $2 GROUP BY customer, type",
     )
     .bind(from.micros())
     .bind(to.micros())
-    .fetch_all(store.pool())
+    .fetch_all(&store.pool)
     .await
     .map_err(store_error)?;
     Ok(rows.len())
@@ -154,6 +154,6 @@ pub async fn sums(
 /// # Errors
 /// As the server has them.
 pub async fn analyze(store: &PostgresStore) -> Result<(), StoreError> {
-    sqlx::query("ANALYZE").execute(store.pool()).await.map_err(store_error)?;
+    sqlx::query("ANALYZE").execute(&store.pool).await.map_err(store_error)?;
     Ok(())
 }
