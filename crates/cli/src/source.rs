@@ -43,6 +43,10 @@ pub(crate) struct Source {
     /// Its format.
     pub(crate) format: Format,
     /// The file, if it is one.
+    #[cfg_attr(
+        not(feature = "parquet"),
+        expect(dead_code, reason = "only Parquet is read from its end")
+    )]
     pub(crate) path: Option<PathBuf>,
     /// The text, unpacked.
     pub(crate) reader: Box<dyn BufRead + Send>,
