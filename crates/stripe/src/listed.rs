@@ -25,8 +25,11 @@ pub struct Theirs {
     pub status: String,
     /// Its total, with what was settled before it was pushed.
     pub total: Money,
-    /// What Stripe collected.
+    /// What Stripe collected; where that is not known, what it collected at most.
     pub paid: Money,
+    /// Whether it is known how much of it Stripe collected itself. Newer versions of the API do not
+    /// say so on the invoice, and what was paid elsewhere and told to Stripe counts as paid there.
+    pub paid_is_known: bool,
     /// What is open there.
     pub open: Money,
 }
@@ -74,6 +77,17 @@ pub async fn invoices(
     Err(Failure::never("the customer has too many invoices at Stripe to look through"))
 }
 
+/// What Stripe collected of an invoice, at most, and whether it is just that.
+fn paid(one: &Value) -> (i64, bool) {
+    let all = one.get("amount_paid").and_then(Value::as_i64).unwrap_or(0);
+    let elsewhere = one.get("paid_out_of_band").and_then(Value::as_bool);
+    let off = one.get("amount_paid_off_stripe").and_then(Value::as_i64);
+    match elsewhere {
+        Some(true) => (0, true),
+        _ => (all - off.unwrap_or(0), elsewhere.is_some() || off.is_some() || all == 0),
+    }
+}
+
 async fn read(client: &Client, one: &Value) -> Result<Theirs, Failure> {
     let currency = text(one, "currency").to_ascii_uppercase();
     let currency = currency
@@ -81,14 +95,14 @@ async fn read(client: &Client, one: &Value) -> Result<Theirs, Failure> {
         .map_err(|_| Failure::never(format!("Stripe has an invoice in {currency:?}")))?;
     let units = |name: &str| one.get(name).and_then(Value::as_i64).unwrap_or(0);
     let id = text(one, "id").to_owned();
-    let elsewhere = one.get("paid_out_of_band").and_then(Value::as_bool) == Some(true);
-    let paid = if elsewhere { 0 } else { units("amount_paid") - units("amount_paid_off_stripe") };
+    let (paid, paid_is_known) = paid(one);
     Ok(Theirs {
         ours: metadata(one, INVOICE).to_owned(),
         number: metadata(one, "counterfoil_number").to_owned(),
         status: text(one, "status").to_owned(),
         total: from_units(units("total") - settled(client, &id).await?, currency)?,
         paid: from_units(paid, currency)?,
+        paid_is_known,
         open: from_units(units("amount_remaining"), currency)?,
         id,
     })
@@ -114,5 +128,21 @@ async fn settled(client: &Client, id: &str) -> Result<i64, Failure> {
         if !more || after.is_none() {
             return Ok(sum);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn what_was_paid_elsewhere_is_told_apart_or_said_to_be_unknown() {
+        let old = |elsewhere: bool| json!({"amount_paid": 500, "paid_out_of_band": elsewhere});
+        assert_eq!((paid(&old(true)), paid(&old(false))), ((0, true), (500, true)));
+        let newer = json!({"amount_paid": 500, "amount_paid_off_stripe": 200});
+        assert_eq!(paid(&newer), (300, true));
+        assert_eq!(paid(&json!({"amount_paid": 500})), (500, false));
+        assert_eq!(paid(&json!({"amount_paid": 0})), (0, true));
     }
 }

@@ -174,8 +174,11 @@ async fn other(
         ("number", number, theirs.number.clone()),
         ("total", invoice.body.total.to_string(), theirs.total.to_string()),
         ("state", state.to_owned(), theirs.status.clone()),
-        ("paid", paid.to_string(), theirs.paid.to_string()),
     ];
+    // Where Stripe does not say what was paid elsewhere, no more can have been booked than was paid.
+    if theirs.paid_is_known || paid.exact() > theirs.paid.exact() {
+        pairs.push(("paid", paid.to_string(), theirs.paid.to_string()));
+    }
     // Nothing more is collected otherwise.
     if state == "open" {
         pairs.push(("open", open.to_string(), theirs.open.to_string()));

@@ -4,9 +4,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use counterfoil_invoicing::{Customer, Subscription};
 use counterfoil_metering::Meter;
-use counterfoil_types::{
-    Currency, CustomerId, Exact, MeterKey, Money, Period, Rounding, Timestamp,
-};
+use counterfoil_types::{Currency, CustomerId, Exact, MeterKey, Period, Timestamp};
 
 use super::{cost::accounts_of, is_additive, label, meters};
 use crate::{
@@ -37,10 +35,6 @@ pub(super) struct Told {
     pub(super) costs: BTreeMap<MeterKey, Exact>,
 }
 
-fn money(cost: &Exact, currency: Currency) -> Result<Money, EngineError> {
-    Ok(Money::round_from(cost, currency, Rounding::HalfAwayFromZero)?)
-}
-
 fn rows(
     head: &[Cell],
     meter: &Meter,
@@ -64,7 +58,7 @@ fn rows(
         row.push(if first { Cell::Count(used.events) } else { Cell::Empty });
         match cost {
             Some((currency, cost)) => {
-                row.push(Cell::Money(money(cost, *currency)?));
+                row.push(Cell::money(cost, *currency)?);
                 row.push(Cell::text(currency));
             }
             None => row.extend([Cell::Empty, Cell::Empty]),
@@ -300,7 +294,7 @@ fn totals(sums: &BTreeMap<MeterKey, Used>) -> Result<Table, EngineError> {
         slot.1 = slot.1.add(cost);
     }
     for (currency, cost) in all.values() {
-        table.rows.push(vec![Cell::text(currency), Cell::Money(money(cost, *currency)?)]);
+        table.rows.push(vec![Cell::text(currency), Cell::money(cost, *currency)?]);
     }
     Ok(table)
 }
